@@ -1,0 +1,1 @@
+"""The operator's door: authentication, the dialects of the management API, streams and OpenAPI."""

@@ -1,0 +1,1 @@
+"""Certificates for custom domains: ordered, renewed and reported as facts."""

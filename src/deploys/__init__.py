@@ -1,0 +1,1 @@
+"""Projects fetched, released, started, health-checked, switched and rolled back."""

@@ -1,0 +1,1 @@
+"""The data plane: bytes from visitors to targets and back."""

@@ -1,0 +1,1 @@
+"""Supervised tunnels for machines without a public address."""
