@@ -1,0 +1,81 @@
+"""Desired: persistent maps, counted uses, and what was touched."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from state.history import HISTORY_LIMIT
+from state.kinds import Kind
+from state.model import Desired, HeaderEdits, Organization, Route, RouteKey
+from tests.state.samples import NOON, route
+
+
+def with_routes(*hosts: str) -> Desired:
+    """One revision per route."""
+    desired = Desired()
+    for host in hosts:
+        desired = desired.advanced_to(desired.revision + 1).with_value(Kind.ROUTE, route(host, org_id="org_a"))
+    return desired
+
+
+@pytest.mark.parametrize("key", [RouteKey("a.example"), RouteKey("*.a.example", "/api/v1"), RouteKey("[::1]", "/x")])
+def test_a_route_key_is_read_back_from_its_text(key: RouteKey) -> None:
+    """The store keeps keys as text."""
+    assert RouteKey.parse(str(key)) == key
+
+
+def test_a_route_survives_json() -> None:
+    """What is written is what is read, defaults and edits included."""
+    original = route(headers=HeaderEdits(request={"X-Stage": "live"}))
+    assert msgspec.json.decode(msgspec.json.encode(original), type=Route) == original
+
+
+def test_a_change_leaves_the_value_before_it_alone() -> None:
+    """Whoever holds an older value keeps it."""
+    before = with_routes("a.example")
+    after = before.advanced_to(2).without(Kind.ROUTE, RouteKey("a.example"))
+    assert (len(before.routes), len(after.routes)) == (1, 0)
+
+
+def test_touched_since_names_each_value_once() -> None:
+    """A value touched twice is looked at once."""
+    desired = with_routes("a.example", "b.example", "a.example")
+    a, b = ((Kind.ROUTE, RouteKey(host)) for host in ("a.example", "b.example"))
+    assert desired.touched_since(1) == frozenset({a, b})
+    assert desired.touched_since(2) == frozenset({a})
+    assert desired.touched_since(3) == frozenset()
+
+
+def test_touched_since_does_not_guess() -> None:
+    """Beyond the history, and before a restart, the answer is: look at everything."""
+    desired = with_routes(*(f"h{number}.example" for number in range(HISTORY_LIMIT + 10)))
+    assert desired.touched_since(9) is None
+    assert desired.touched_since(10) is not None
+    assert Desired.restored(7, {}).touched_since(6) is None
+
+
+def test_uses_follow_the_references() -> None:
+    """An organization is in use for as long as a route names it."""
+    desired = with_routes("a.example", "b.example")
+    key = (Kind.ORGANIZATION, "org_a")
+    assert desired.uses[key] == 2
+    desired = desired.with_value(Kind.ROUTE, route("a.example", org_id="org_b"))
+    assert (desired.uses[key], desired.uses[Kind.ORGANIZATION, "org_b"]) == (1, 1)
+    desired = desired.without(Kind.ROUTE, RouteKey("b.example"))
+    assert key not in desired.uses
+
+
+def test_a_restored_value_equals_the_one_that_was_built() -> None:
+    """Reading everything gives the same maps and counts as the changes did."""
+    built = with_routes("a.example", "b.example").with_value(
+        Kind.ORGANIZATION, Organization(id="org_a", name="A", created_at=NOON, revision=2)
+    )
+    found = {kind: list(built.values(kind).values()) for kind in Kind}
+    restored = Desired.restored(2, found)
+    assert (restored.routes, restored.organizations, restored.uses) == (built.routes, built.organizations, built.uses)
+
+
+def test_removing_what_is_not_there_is_harmless() -> None:
+    """Catching up may hear of a value that was made and removed in between."""
+    assert len(Desired().without(Kind.ROUTE, RouteKey("a.example")).routes) == 0
