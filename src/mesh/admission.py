@@ -1,0 +1,76 @@
+"""Stop 4 of a request: which route it is for, whether it may pass, and what is told to the target about who asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mesh import forward
+from mesh.errors import (
+    BAD_REQUEST,
+    BODY_TOO_LARGE,
+    HTTPS_ONLY,
+    METHOD_REFUSED,
+    UNKNOWN_HOST,
+    Failure,
+)
+from mesh.routes import AmbiguousPath
+
+if TYPE_CHECKING:
+    from mesh.core import Core
+    from mesh.forward import Peer, RequestFields
+    from mesh.targets import LiveRoute
+    from mesh.upstream import Upstream
+    from mesh.wire import RequestLine
+
+ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_PLAIN_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"})
+
+
+class Admission(NamedTuple):
+    """A request that may pass: its route, the field lines that access adds, and the verified organization."""
+
+    live: LiveRoute[Upstream]
+    lines: bytes
+    org_id: str
+
+
+def is_for_the_proxy(line: RequestLine, fields: RequestFields) -> bool:
+    """Whether the answer is the proxy's own to give: OPTIONS about the server, or with no hop left (RFC 9110 7.6.2).
+
+    Raises Failure for the methods that an edge refuses: it opens no tunnels and reflects no heads (9.3.6, 9.3.8).
+    """
+    if line.method in _PLAIN_METHODS:
+        return False
+    if line.method in (b"CONNECT", b"TRACE"):
+        raise Failure(METHOD_REFUSED, headers=(("Allow", ALLOWED_METHODS),))
+    return line.method == b"OPTIONS" and (line.target == b"*" or fields.max_forwards == b"0")
+
+
+def admit(core: Core, peer: Peer, line: RequestLine, fields: RequestFields) -> Admission:
+    """Find the route and check access; raises Failure."""
+    if line.authority is not None and line.authority != fields.host:
+        raise Failure(BAD_REQUEST, "The request target and the Host name different hosts.")
+    try:
+        live = core.find(fields.host, line.target)
+    except AmbiguousPath:
+        raise Failure(BAD_REQUEST, "The path can be read in more than one way.") from None
+    if live is None:
+        raise Failure(UNKNOWN_HOST)
+    route = live.route
+    if fields.framing.length and route.max_body_bytes is not None and fields.framing.length > route.max_body_bytes:
+        raise Failure(BODY_TOO_LARGE)
+    if route.https == "redirect" and not forward.is_https(fields, peer):
+        location = f"https://{fields.host.decode('ascii')}{line.target.decode('ascii')}"
+        raise Failure(HTTPS_ONLY, headers=(("Location", location),))
+    if fields.authorization is None and route.access == "public":
+        return Admission(live, b"", "")
+    return _checked(core, live, fields.authorization)
+
+
+def _checked(core: Core, live: LiveRoute[Upstream], authorization: bytes | None) -> Admission:
+    """Ask the verifier (contracts/plane.md decision 9)."""
+    verdict = core.verifier.check(authorization, live.route, core.wall)
+    lines = verdict.identity
+    if authorization is not None and (verdict.passthrough or live.route.forward_token):
+        lines += b"Authorization: %b\r\n" % authorization
+    return Admission(live, lines, verdict.claims.org_id if verdict.claims is not None else "")

@@ -1,0 +1,111 @@
+"""The channel between the control process and a worker: one socket pair, length-prefixed MessagePack, both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from mesh.routes import Delta, Snapshot
+
+# A snapshot of a million routes stays below this; anything above is not ours.
+_MAX_FRAME: Final = 1 << 30
+_PREFIX: Final = 4
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
+    """To the worker: take nothing new, finish within so many seconds, and end."""
+
+    deadline_s: float
+
+
+class Applied(msgspec.Struct, frozen=True, tag="applied"):
+    """From the worker: this revision is in force; the first one also says that the worker serves."""
+
+    revision: int
+
+
+class TargetReport(msgspec.Struct, frozen=True):
+    """What a worker saw of one target."""
+
+    address: str
+    in_flight: int
+    failures: int
+    requests: int
+
+
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
+    """What a worker counted since it started; the counts only grow, except `connections` and `in_flight`."""
+
+    index: int
+    pid: int
+    revision: int
+    accepted: int
+    refused: int
+    requests: int
+    dials: int
+    received: int
+    sent: int
+    statuses: tuple[int, ...]
+    causes: dict[str, int]
+    connections: int
+    in_flight: int
+    dropped_records: int = 0
+    targets: tuple[TargetReport, ...] = ()
+
+
+class UnknownKid(msgspec.Struct, frozen=True, tag="unknown_kid"):
+    """From the worker: a mesh token named a key that the worker does not have."""
+
+    kid: str
+
+
+ToWorker = Snapshot | Delta | Drain
+ToControl = Applied | WorkerReport | UnknownKid
+
+M = TypeVar("M")
+
+
+class Channel(Generic[M]):
+    """One end of the pair; receives messages of the type `M`."""
+
+    def __init__(self, end: socket.socket, receives: object) -> None:
+        """`receives` is the union of the messages that come in."""
+        self._socket = end
+        self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(receives)
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+
+    async def open(self) -> None:
+        """Take the socket into the running loop."""
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=self._socket, limit=1 << 20)
+
+    def send(self, frame: bytes) -> None:
+        """Queue an encoded frame, see `encode`; frames arrive in the order in which they were queued."""
+        if not self._writer.is_closing():
+            self._writer.write(frame)
+
+    async def messages(self) -> AsyncIterator[M]:
+        """Every message until the other end is gone."""
+        while True:
+            try:
+                size = int.from_bytes(await self._reader.readexactly(_PREFIX))
+                if size > _MAX_FRAME:
+                    raise ValueError(f"a frame of {size} bytes on the channel")
+                payload = await self._reader.readexactly(size)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return
+            yield self._decoder.decode(payload)
+
+    def close(self) -> None:
+        """Close this end."""
+        self._writer.close()
+
+
+def encode(message: ToWorker | ToControl) -> bytes:
+    """A message as a frame; encode once what goes to many."""
+    payload = msgspec.msgpack.encode(message)
+    return len(payload).to_bytes(_PREFIX) + payload

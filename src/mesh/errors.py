@@ -1,0 +1,81 @@
+"""Why a request failed: who is at fault, what the visitor is told, and whether another target may be tried."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+Source = Literal["visitor", "proxy", "target"]
+Retry = Literal["never", "fresh", "always"]
+
+
+class Failure(Exception):
+    """The one way a request fails.
+
+    `source` is the party at fault, `status` the answer, `cause` the Proxy-Status error type (RFC 9209 section 2.3),
+    `detail` one sentence for the visitor and the access log, `retry` what may be done about it: "never", "always"
+    (nothing was sent), or "fresh" (only if a reused connection broke before it answered). `headers` are added to the
+    answer.
+    """
+
+    __slots__ = ("cause", "detail", "headers", "retry", "source", "status")
+
+    def __init__(self, kind: Kind, detail: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """A failure of one of the kinds below, optionally with a more exact sentence."""
+        self.source: Source = kind.source
+        self.status = kind.status
+        self.cause = kind.cause
+        self.retry: Retry = kind.retry
+        self.detail = detail or kind.detail
+        self.headers = headers
+        super().__init__(self.detail)
+
+
+class Kind:
+    """A row of the table below."""
+
+    __slots__ = ("cause", "detail", "retry", "source", "status")
+
+    def __init__(self, source: Source, status: int, cause: str, detail: str, retry: Retry = "never") -> None:
+        """See `Failure` for the meaning of each column."""
+        self.source: Source = source
+        self.status = status
+        self.cause = cause
+        self.detail = detail
+        self.retry: Retry = retry
+
+
+HTTPS_ONLY: Final = Kind("proxy", 308, "http_request_denied", "This host is served over HTTPS.")
+BAD_REQUEST: Final = Kind("visitor", 400, "http_request_error", "The request is malformed.")
+TOKEN_MISSING: Final = Kind("visitor", 401, "http_request_denied", "This route needs a mesh token.")
+TOKEN_INVALID: Final = Kind("visitor", 401, "http_request_denied", "The mesh token is not valid.")
+WRONG_TENANT: Final = Kind("visitor", 403, "http_request_denied", "The mesh token belongs to another organization.")
+UNKNOWN_HOST: Final = Kind("visitor", 404, "destination_not_found", "No route matches this host and path.")
+METHOD_REFUSED: Final = Kind("visitor", 405, "http_request_denied", "This method is not forwarded.")
+REQUEST_TIMEOUT: Final = Kind("visitor", 408, "http_request_error", "The request did not arrive in time.")
+BODY_TOO_LARGE: Final = Kind("visitor", 413, "http_request_denied", "The body is larger than this route accepts.")
+TARGET_TOO_LONG: Final = Kind("visitor", 414, "http_request_error", "The request target is too long.")
+EXPECTATION_FAILED: Final = Kind("visitor", 417, "http_request_error", "Only the expectation 100-continue is known.")
+MISDIRECTED: Final = Kind("visitor", 421, "http_request_error", "This connection is not for that host.")
+HEAD_TOO_LARGE: Final = Kind("visitor", 431, "http_request_error", "The request head is too large.")
+VISITOR_GONE: Final = Kind("visitor", 499, "connection_terminated", "The visitor closed the connection.")
+PROXY_ERROR: Final = Kind("proxy", 500, "proxy_internal_error", "The proxy failed on this request.")
+NOT_IMPLEMENTED: Final = Kind("visitor", 501, "http_request_error", "This transfer coding is not implemented.")
+VERSION_REFUSED: Final = Kind("visitor", 505, "http_request_error", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+CONNECT_REFUSED: Final = Kind("target", 502, "connection_refused", "The target refused the connection.", "always")
+CONNECT_FAILED: Final = Kind("target", 502, "destination_ip_unroutable", "The target cannot be reached.", "always")
+TARGET_CLOSED: Final = Kind(
+    "target", 502, "connection_terminated", "The target closed the connection without an answer.", "fresh"
+)
+BAD_RESPONSE: Final = Kind("target", 502, "http_protocol_error", "The target's answer is malformed.")
+RESPONSE_TOO_LARGE: Final = Kind(
+    "target", 502, "http_response_header_section_size", "The head of the target's answer is too large."
+)
+RESPONSE_INCOMPLETE: Final = Kind("target", 502, "http_response_incomplete", "The target's answer broke off.")
+UPGRADE_FAILED: Final = Kind("target", 502, "http_upgrade_failed", "The target switched protocols unasked.")
+NO_TARGET: Final = Kind("proxy", 503, "destination_unavailable", "No target is available for this route.")
+OVERLOADED: Final = Kind("proxy", 503, "connection_limit_reached", "The proxy has no free connection.")
+SHUTTING_DOWN: Final = Kind("proxy", 503, "destination_unavailable", "The proxy is shutting down.")
+CONNECT_TIMEOUT: Final = Kind(
+    "target", 504, "connection_timeout", "The target did not accept the connection in time.", "always"
+)
+RESPONSE_TIMEOUT: Final = Kind("target", 504, "http_response_timeout", "The target did not answer in time.")

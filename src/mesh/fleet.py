@@ -1,0 +1,212 @@
+"""The workers, seen from the control process: started, told, watched, replaced and drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from mesh.channel import Applied, Channel, Drain, ToControl, UnknownKid, WorkerReport, encode
+from mesh.listener import ListenSpec, bind
+from mesh.routes import AccessKeys, Delta, MeshSettings, RouteTable, Snapshot
+
+_START_S: Final = 30.0
+_STEADY_S: Final = 5.0
+_MAX_PAUSE_S: Final = 5.0
+_KILL_AFTER_S: Final = 3.0
+
+
+class FleetObserver:
+    """What the fleet tells the node; the defaults take no notice."""
+
+    def reported(self, report: WorkerReport) -> None:
+        """A worker counted something."""
+
+    def unknown_kid(self, kid: str) -> None:
+        """A worker saw a mesh token made with a key that it does not have."""
+
+    def worker_started(self, index: int, pid: int) -> None:
+        """A worker serves."""
+
+    def worker_died(self, index: int, pid: int, status: int) -> None:
+        """A worker ended unasked; another takes its place."""
+
+
+class Fleet:
+    """N workers on the same addresses, and the state that a new one needs."""
+
+    def __init__(self, listen: Sequence[ListenSpec], workers: int, observer: FleetObserver | None = None) -> None:
+        """Nothing happens before `start`."""
+        self._listen = tuple(listen)
+        self._observer = observer or FleetObserver()
+        self._seats = [_Seat(self, index, self._observer) for index in range(workers)]
+        self._sockets: list[list[socket.socket]] = []
+        self._table = RouteTable()
+        self._revision = 0
+        self._keys = AccessKeys()
+        self._settings = MeshSettings()
+
+    @property
+    def port(self) -> int:
+        """The port of the first address."""
+        return int(self._sockets[0][0].getsockname()[1])
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes of the workers that run now."""
+        return tuple(seat.pid for seat in self._seats if seat.pid)
+
+    def bind(self) -> None:
+        """Take the addresses; raises OSError."""
+        for spec in self._listen:
+            self._sockets.append(bind(spec, len(self._seats)))
+
+    async def start(self, snapshot: Snapshot) -> None:
+        """Start the workers with `snapshot`; returns when all of them serve. Binds first, unless that is done."""
+        if not self._sockets:
+            self.bind()
+        self._load(snapshot)
+        for seat in self._seats:
+            seat.occupy([group[seat.index].fileno() for group in self._sockets])
+        async with asyncio.timeout(_START_S):
+            await asyncio.gather(*(seat.serves(snapshot.revision) for seat in self._seats))
+
+    async def publish(self, change: Delta | Snapshot) -> None:
+        """Tell every worker; returns when all of them act on it."""
+        if isinstance(change, Snapshot):
+            self._load(change)
+        else:
+            self._table.apply(change)
+            self._keys = change.keys or self._keys
+            self._settings = change.settings or self._settings
+            self._revision = change.revision
+        frame = encode(change)
+        for seat in self._seats:
+            seat.send(frame)
+        await asyncio.gather(*(seat.serves(change.revision) for seat in self._seats))
+
+    async def drain(self, deadline_s: float) -> None:
+        """Stop accepting, let the workers finish what is under way, and end them."""
+        await asyncio.gather(*(seat.vacate(deadline_s) for seat in self._seats))
+        for group in self._sockets:
+            for listener in group:
+                listener.close()
+
+    def snapshot(self) -> Snapshot:
+        """What a worker that starts now has to know."""
+        return Snapshot(revision=self._revision, routes=tuple(self._table), keys=self._keys, settings=self._settings)
+
+    def _load(self, snapshot: Snapshot) -> None:
+        self._table = RouteTable(snapshot.routes)
+        self._revision, self._keys, self._settings = snapshot.revision, snapshot.keys, snapshot.settings
+
+
+class _Seat:
+    """The place of one worker, whichever process fills it."""
+
+    def __init__(self, fleet: Fleet, index: int, observer: FleetObserver) -> None:
+        self.index = index
+        self.pid = 0
+        self._fleet = fleet
+        self._observer = observer
+        self._task: asyncio.Task[None] | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel[ToControl] | None = None
+        self._descriptors: list[int] = []
+        self._revision = -1
+        self._moved = asyncio.Condition()
+        self._vacated = asyncio.Event()
+
+    def occupy(self, descriptors: list[int]) -> None:
+        """Keep a worker here, on these listening sockets."""
+        self._descriptors = descriptors
+        self._task = asyncio.get_running_loop().create_task(self._keep_occupied(), name=f"worker {self.index}")
+
+    def send(self, frame: bytes) -> None:
+        """Tell the worker; one that is not there yet begins with a snapshot that has it."""
+        if self._channel is not None:
+            self._channel.send(frame)
+
+    async def serves(self, revision: int) -> None:
+        """Return when the worker here acts on `revision`."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._revision >= revision or self._vacated.is_set())
+
+    async def vacate(self, deadline_s: float) -> None:
+        """End the worker, by force when it takes longer than it may."""
+        self._vacated.set()
+        if self._task is None:
+            return
+        self.send(encode(Drain(deadline_s)))
+        done, _ = await asyncio.wait([self._task], timeout=deadline_s + _KILL_AFTER_S)
+        if not done:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _keep_occupied(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = 0.0
+        while not self._vacated.is_set():
+            began = loop.time()
+            status = await self._run_one()
+            if self._vacated.is_set():
+                break
+            self._observer.worker_died(self.index, self.pid, status)
+            # The first replacement comes at once; one that dies young is replaced more and more slowly.
+            pause_s = 0.0 if loop.time() - began > _STEADY_S else min(max(0.1, pause_s * 2), _MAX_PAUSE_S)
+            await asyncio.sleep(pause_s)
+
+    async def _run_one(self) -> int:
+        ours, theirs = socket.socketpair()
+        self._revision = -1
+        process = await self._spawn(theirs)
+        theirs.close()
+        self._process, self.pid = process, process.pid
+        channel = self._channel = Channel(ours, ToControl)
+        try:
+            await channel.open()
+            # From here on deltas follow on the same channel, in order, so nothing is missed between the two.
+            channel.send(encode(self._fleet.snapshot()))
+            async for message in channel.messages():
+                await self._receive(message)
+            return await process.wait()
+        finally:
+            self._channel = None
+            channel.close()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            self.pid = 0
+
+    async def _spawn(self, end: socket.socket) -> asyncio.subprocess.Process:
+        listen = [argument for descriptor in self._descriptors for argument in ("--listen", str(descriptor))]
+        arguments = ["-m", "mesh.worker", "--index", str(self.index), "--channel", str(end.fileno()), *listen]
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            *arguments,
+            pass_fds=(end.fileno(), *self._descriptors),
+            stdin=asyncio.subprocess.DEVNULL,
+            env={
+                name: value
+                for name, value in os.environ.items()
+                if name in ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "TZ")
+            },
+        )
+
+    async def _receive(self, message: ToControl) -> None:
+        match message:
+            case Applied(revision=revision):
+                if self._revision < 0:
+                    self._observer.worker_started(self.index, self.pid)
+                async with self._moved:
+                    self._revision = revision
+                    self._moved.notify_all()
+            case WorkerReport():
+                self._observer.reported(message)
+            case UnknownKid(kid=kid):
+                self._observer.unknown_kid(kid)

@@ -1,0 +1,405 @@
+"""Which fields go through, which are dropped, and which the proxy sets: RFC 9110 section 7.6, RFC 7239, and our own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from mesh.errors import BAD_REQUEST, EXPECTATION_FAILED, Failure
+from mesh.routes import Route
+from mesh.wire import Framing, RequestLine, fold_host, members, request_framing, response_framing
+
+VIA: Final = b"zexio"
+
+# RFC 9110 section 7.6.1 and the older fields of the same kind; framing is set anew by whoever writes the message.
+_HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+        b"content-length",
+    }
+)
+_PEER_FIELDS: Final = frozenset({b"forwarded", b"x-real-ip"})
+_PEER_PREFIX: Final = b"x-forwarded-"
+_IDENTITY_PREFIX: Final = b"x-zexio-"
+SINGLETONS: Final = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"if-modified-since",
+        b"if-unmodified-since",
+        b"max-forwards",
+        b"proxy-authorization",
+        b"range",
+        b"referer",
+        b"user-agent",
+    }
+)
+# RFC 9110 section 6.5.1: nothing that frames, routes, authenticates or controls may arrive behind the body.
+_NEVER_IN_TRAILERS: Final = frozenset(
+    {
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"expect",
+        b"host",
+        b"max-forwards",
+        b"set-cookie",
+        b"via",
+        b"x-request-id",
+    }
+)
+# What Connection usually says; anything else in it names a field that goes no further.
+_CONNECTION_OPTIONS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
+# Fields whose value is read here; they are dropped, and written anew where they are ours to write.
+_READ_FROM_REQUESTS: Final = frozenset(
+    {
+        b"authorization",
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"forwarded",
+        b"host",
+        b"max-forwards",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+        b"via",
+        b"x-request-id",
+    }
+)
+_READ_FROM_RESPONSES: Final = frozenset(
+    {b"connection", b"content-length", b"date", b"transfer-encoding", b"upgrade", b"via"}
+)
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.:+/=-]{1,128}")
+
+
+class Policy(Enum):
+    """What becomes of a field: it passes, passes and is read, is read and dropped, or is dropped unread."""
+
+    PASS = auto()
+    NOTE = auto()
+    READ = auto()
+    DROP = auto()
+
+
+def request_policy(key: bytes) -> Policy:
+    """The policy for a request's field, by its name in lower case."""
+    if key in _READ_FROM_REQUESTS or key.startswith(_PEER_PREFIX):
+        return Policy.READ
+    if key in _HOP_BY_HOP or _is_reserved(key) or _is_alias(key):
+        return Policy.DROP
+    return Policy.NOTE if key in SINGLETONS else Policy.PASS
+
+
+def response_policy(key: bytes) -> Policy:
+    """The policy for a response's field, by its name in lower case."""
+    if key in _READ_FROM_RESPONSES:
+        return Policy.READ
+    if key in _HOP_BY_HOP:
+        return Policy.DROP
+    return Policy.PASS
+
+
+class RequestControl:
+    """What the fields of a request that are read here say: framing, Host, connection options, and what follows."""
+
+    __slots__ = (
+        "added",
+        "authorization",
+        "expects_continue",
+        "framing",
+        "has_body",
+        "host",
+        "host_value",
+        "keep_alive",
+        "max_forwards",
+        "nominated",
+        "peer",
+        "request_id",
+        "upgrade",
+    )
+
+    def __init__(self, read: Mapping[bytes, bytes], minor: int) -> None:
+        """From the values of the fields of an HTTP/1.`minor` request, by lower-case name; raises Failure."""
+        get = read.get
+        options = members(get(b"connection"))
+        self.nominated = frozenset(options) - _CONNECTION_OPTIONS
+        self.framing: Framing = request_framing(read, minor)
+        self.has_body = self.framing.chunked or bool(self.framing.length)
+        self.host_value = get(b"host")
+        self.host = _folded(self.host_value, minor)
+        self.keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
+        self.expects_continue = _expectation(get(b"expect"), minor)
+        self.upgrade = _upgrade(get(b"upgrade"), options) if minor == 1 else b""
+        self.authorization = get(b"authorization")
+        self.max_forwards = _digits(get(b"max-forwards"))
+        self.request_id = _request_id(get(b"x-request-id"))
+        self.peer = PeerFields.read(read)
+        self.added = b"".join(_added(read, options))
+
+
+class RequestFields:
+    """One request section: what was read from it, and the lines that may pass.
+
+    `passing` are the ready field lines without those that depend on the connection, the route or the token. The three
+    `prepared` slots remember the last composition, see `compose`.
+    """
+
+    __slots__ = (
+        "_block",
+        "authorization",
+        "expects_continue",
+        "framing",
+        "has_body",
+        "host",
+        "host_value",
+        "keep_alive",
+        "max_forwards",
+        "passing",
+        "peer",
+        "prepared",
+        "prepared_host",
+        "prepared_peer",
+        "request_id",
+        "upgrade",
+    )
+
+    def __init__(self, block: bytes, control: RequestControl, passing: list[bytes]) -> None:
+        """From a section, what its fields say, and its lines that pass, without line ends."""
+        self._block = block
+        self.authorization = control.authorization
+        self.expects_continue = control.expects_continue
+        self.framing = control.framing
+        self.has_body = control.has_body
+        self.host = control.host
+        self.host_value = control.host_value
+        self.keep_alive = control.keep_alive
+        self.max_forwards = control.max_forwards
+        self.peer = control.peer
+        self.request_id = control.request_id
+        self.upgrade = control.upgrade
+        self.passing = _passing(passing, control.nominated, control.added)
+        self.prepared = b""
+        self.prepared_peer: Peer | None = None
+        self.prepared_host: bytes | None = None
+
+    def value(self, name: bytes) -> bytes:
+        """The value of a field that passes, or nothing; for answers and logs, which are not in a hurry."""
+        match = re.search(rb"(?:^|\r\n)" + re.escape(name) + rb":([^\r]*)", self._block, re.IGNORECASE)
+        return match[1].strip(b" \t") if match else b""
+
+
+class PeerFields(NamedTuple):
+    """What a request says about the peers before the visitor's connection; believed from trusted proxies only."""
+
+    addresses: bytes
+    proto: bytes
+    host: bytes
+    forwarded: bytes
+
+    @classmethod
+    def read(cls, read: Mapping[bytes, bytes]) -> PeerFields | None:
+        """The fields among those that were read, or None when there are none."""
+        addresses, forwarded = read.get(b"x-forwarded-for", b""), read.get(b"forwarded", b"")
+        proto, host = read.get(b"x-forwarded-proto", b"").lower(), read.get(b"x-forwarded-host", b"")
+        if not (addresses or forwarded or proto or host):
+            return None
+        return cls(
+            addresses=addresses,
+            proto=proto if proto in (b"http", b"https") else b"",
+            host=host if _is_host(host) else b"",
+            forwarded=forwarded,
+        )
+
+
+class Peer:
+    """The visitor's side of a connection, as targets are told: one value per address, shared by its connections."""
+
+    __slots__ = ("address", "is_trusted", "node", "proto")
+
+    def __init__(self, address: str, proto: bytes, *, is_trusted: bool) -> None:
+        """`address` is an IP literal; `proto` is http or https."""
+        self.address = address.encode()
+        # RFC 7239 section 6: an IPv6 address is bracketed and quoted.
+        self.node = b'"[%b]"' % self.address if ":" in address else self.address
+        self.proto = proto
+        self.is_trusted = is_trusted
+
+
+class ResponseFields:
+    """What one response section says: framing, reuse, and the lines that may pass."""
+
+    __slots__ = ("framing", "has_date", "keep_alive", "length_line", "passing", "upgrade")
+
+    def __init__(self, read: Mapping[bytes, bytes], passing: list[bytes], minor: int) -> None:
+        """From the section of an HTTP/1.`minor` response: the fields that were read, and the lines that pass.
+
+        Raises Failure 502 when its framing is not acceptable.
+        """
+        options = members(read.get(b"connection"))
+        self.framing: Framing = response_framing(read, minor)
+        length = self.framing.length
+        self.length_line = b"" if length is None else b"Content-Length: %d\r\n" % length
+        self.keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
+        self.upgrade = read.get(b"upgrade", b"") if b"upgrade" in options else b""
+        date = read.get(b"date")
+        self.has_date = date is not None
+        nominated = frozenset(options) - _CONNECTION_OPTIONS
+        added = _via(read.get(b"via"), minor)
+        self.passing = _passing(passing, nominated, added if date is None else b"Date: %b\r\n%b" % (date, added))
+
+
+def compose(fields: RequestFields, peer: Peer, host: bytes) -> bytes:
+    """The lines for the target that depend on the visitor's connection: what passes, Host and the peer's fields.
+
+    `host` is the Host that the target sees. The last composition is kept with the fields: the next request with the
+    same section from the same address costs two comparisons.
+    """
+    if fields.prepared_peer is peer and fields.prepared_host is host:
+        return fields.prepared
+    fields.prepared = b"Host: %b\r\n%b%b" % (host, fields.passing, _peer_lines(fields, peer))
+    fields.prepared_peer = peer
+    fields.prepared_host = host
+    return fields.prepared
+
+
+def request_head(line: RequestLine, lines: bytes, fields: RequestFields, route: Route) -> bytes:
+    """The head for the target: the request line, `lines` (what `compose` gave and more), framing and upgrade."""
+    framing = fields.framing
+    if framing.length is not None:
+        lines += b"Content-Length: %d\r\n" % framing.length
+    elif framing.chunked:
+        lines += b"Transfer-Encoding: chunked\r\n"
+    if fields.upgrade:
+        lines += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % fields.upgrade
+    if fields.max_forwards is not None:
+        lines += b"Max-Forwards: %d\r\n" % _hops_left(fields.max_forwards, line.method)
+    target = line.target
+    if route.strip_prefix and route.path_prefix != "/":
+        rest = target[len(route.path_prefix.rstrip("/").encode()) :]
+        target = rest if rest.startswith(b"/") else b"/" + rest
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (line.method, target, lines)
+
+
+def _hops_left(value: bytes, method: bytes) -> int:
+    # RFC 9110 section 7.6.2: the field counts hops for OPTIONS and TRACE, and means nothing elsewhere.
+    return int(value) - 1 if method == b"OPTIONS" else int(value)
+
+
+def _peer_lines(fields: RequestFields, peer: Peer) -> bytes:
+    said = fields.peer if peer.is_trusted else None
+    host = (said and said.host) or fields.host_value or fields.host
+    proto = (said and said.proto) or peer.proto
+    addresses = b"%b, %b" % (said.addresses, peer.address) if said and said.addresses else peer.address
+    forwarded = b'for=%b;host="%b";proto=%b' % (peer.node, host, proto)
+    if said and said.forwarded:
+        forwarded = b"%b, %b" % (said.forwarded, forwarded)
+    first = addresses.split(b",", 1)[0].strip(b" \t")
+    return (
+        b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Real-IP: %b\r\nForwarded: %b\r\n"
+        % (addresses, proto, host, first, forwarded)
+    )
+
+
+def is_https(fields: RequestFields, peer: Peer) -> bool:
+    """Whether the visitor's own connection is secure, as far as the peers in between may be believed."""
+    if peer.is_trusted and fields.peer and fields.peer.proto:
+        return fields.peer.proto == b"https"
+    return peer.proto == b"https"
+
+
+def passing_trailers(lines: Iterable[bytes]) -> bytes:
+    """The trailer lines that may go on (RFC 9110 section 6.5.1), each with its line end."""
+    named = [(line.partition(b":")[0].lower(), line) for line in lines]
+    return b"".join(line + b"\r\n" for key, line in named if _may_trail(key))
+
+
+def _may_trail(key: bytes) -> bool:
+    return not (key in _HOP_BY_HOP or key in _NEVER_IN_TRAILERS or _is_reserved(key) or _is_alias(key))
+
+
+def _passing(lines: list[bytes], nominated: frozenset[bytes], added: bytes) -> bytes:
+    """The lines that pass, without those that Connection names (RFC 9110 section 7.6.1), and `added` behind them."""
+    if nominated:
+        lines = [line for line in lines if line.partition(b":")[0].lower() not in nominated]
+    return b"\r\n".join((*lines, added))
+
+
+def _added(read: Mapping[bytes, bytes], options: list[bytes]) -> list[bytes]:
+    lines = [_via(read.get(b"via"), 1)]
+    if b"te" in options and b"trailers" in members(read.get(b"te")):
+        lines.append(b"Connection: TE\r\nTE: trailers\r\n")
+    if b"expect" in read:
+        lines.append(b"Expect: 100-continue\r\n")
+    return lines
+
+
+def _folded(host: bytes | None, minor: int) -> bytes:
+    if host is not None:
+        return fold_host(host)
+    if minor == 1:
+        raise Failure(BAD_REQUEST, "A request names its Host.")
+    return b""
+
+
+def _expectation(value: bytes | None, minor: int) -> bool:
+    if value is None or minor == 0:
+        return False
+    if value.lower() != b"100-continue":
+        raise Failure(EXPECTATION_FAILED)
+    return True
+
+
+def _is_reserved(key: bytes) -> bool:
+    return key in _PEER_FIELDS or key.startswith((_PEER_PREFIX, _IDENTITY_PREFIX))
+
+
+def _is_alias(key: bytes) -> bool:
+    """Whether a target that folds `_` or `.` to `-` would read this name as one that the proxy sets or checks."""
+    if b"_" not in key and b"." not in key:
+        return False
+    folded = key.replace(b"_", b"-").replace(b".", b"-")
+    return folded in _HOP_BY_HOP or folded in _READ_FROM_REQUESTS or folded in SINGLETONS or _is_reserved(folded)
+
+
+def _upgrade(value: bytes | None, options: list[bytes]) -> bytes:
+    if value is None or b"upgrade" not in options:
+        return b""
+    # RFC 9113 section 3.1 retired h2c upgrades; forwarding one would open a tunnel around every check made here.
+    return b", ".join(protocol for protocol in members(value) if not protocol.startswith((b"h2", b"http", b"tls")))
+
+
+def _request_id(value: bytes | None) -> bytes | None:
+    return value if value is not None and _REQUEST_ID.fullmatch(value) else None
+
+
+def _digits(value: bytes | None) -> bytes | None:
+    return value if value is not None and value.isdigit() and len(value) < 10 else None
+
+
+def _via(said: bytes | None, minor: int) -> bytes:
+    return b"Via: %b1.%d %b\r\n" % (said + b", " if said else b"", minor, VIA)
+
+
+def _is_host(value: bytes) -> bool:
+    try:
+        return bool(fold_host(value))
+    except Failure:
+        return False

@@ -1,0 +1,195 @@
+"""Heads from bytes, read once: what has been seen before costs a look-up.
+
+What a line or a section says depends on nothing but its bytes, so a worker keeps what it read by these bytes, up to a
+bound, and forgets all of it at once when the bound is reached, which costs nothing on the path of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+from mesh.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, Failure, Kind
+from mesh.forward import (
+    SINGLETONS,
+    Policy,
+    RequestControl,
+    RequestFields,
+    ResponseFields,
+    request_policy,
+    response_policy,
+)
+from mesh.wire import (
+    RequestLine,
+    StatusLine,
+    judge_request_lines,
+    judge_response_lines,
+    parse_request_line,
+    parse_status_line,
+)
+
+_MAX_ENTRIES: Final = 2048
+_MAX_SECTION: Final = 4096
+_MAX_LINE: Final = 256
+_MAX_RESPONSE_FIELDS: Final = 256
+
+_PASS: Final = Policy.PASS
+_NOTE: Final = Policy.NOTE
+_READ: Final = Policy.READ
+
+T = TypeVar("T")
+
+
+class Lines:
+    """Sorts the lines of sections by their policy; a line that was judged once is not judged again."""
+
+    __slots__ = ("_judge", "_known", "_max_fields", "_policies", "_policy")
+
+    def __init__(
+        self,
+        judge: Callable[[list[bytes]], None],
+        policy: Callable[[bytes], Policy],
+        max_fields: int,
+    ) -> None:
+        """`judge` raises Failure for malformed lines, `policy` decides by a lower-case name."""
+        self._judge = judge
+        self._policy = policy
+        self._max_fields = max_fields
+        self._known: dict[bytes, Policy] = {}
+        self._policies: dict[bytes, Policy] = {}
+
+    def sort(self, block: bytes) -> tuple[list[bytes], list[bytes]]:
+        """The lines of `block` that pass, and those that are read; raises Failure."""
+        lines = block.split(b"\r\n")
+        del lines[-2:]
+        if len(lines) > self._max_fields:
+            raise Failure(HEAD_TOO_LARGE, "There are too many header fields.")
+        passing: list[bytes] = []
+        read: list[bytes] = []
+        noted: list[bytes] = []
+        new: list[bytes] = []
+        for line in lines:
+            policy = self._known.get(line)
+            if policy is None:
+                policy = self._policy_of(line)
+                new.append(line)
+            if policy is _PASS:
+                passing.append(line)
+            elif policy is _READ:
+                read.append(line)
+            elif policy is _NOTE:
+                passing.append(line)
+                noted.append(line)
+        if new:
+            self._learn(new)
+        if len(noted) > 1:
+            values(noted, BAD_REQUEST)
+        return passing, read
+
+    def _learn(self, lines: list[bytes]) -> None:
+        self._judge(lines)
+        for line in lines:
+            if len(line) <= _MAX_LINE:
+                keep(self._known, line, self._policy_of(line))
+
+    def _policy_of(self, line: bytes) -> Policy:
+        name = line.partition(b":")[0]
+        return self._policies.get(name) or keep(self._policies, name, self._policy(name.lower()))
+
+
+def values(lines: Iterable[bytes], kind: Kind) -> dict[bytes, bytes]:
+    """Field values by lower-case name; repeated fields are joined (RFC 9110 section 5.3).
+
+    Raises Failure, of `kind`, for the repetition of a field that may appear only once.
+    """
+    read: dict[bytes, bytes] = {}
+    for line in lines:
+        name, _, value = line.partition(b":")
+        key, value = name.lower(), value.strip(b" \t")
+        if key not in read:
+            read[key] = value
+        elif key in SINGLETONS:
+            raise Failure(kind, f"{key.decode('ascii').title()} may appear only once.")
+        else:
+            read[key] = b"%b, %b" % (read[key], value)
+    return read
+
+
+def keep(memory: dict[bytes, T], key: bytes, value: T) -> T:
+    """Remember `value`, unless its key is long; gives it back."""
+    if len(key) <= _MAX_SECTION:
+        if len(memory) >= _MAX_ENTRIES:
+            memory.clear()
+        memory[key] = value
+    return value
+
+
+class RequestHeads:
+    """Reads the heads of requests."""
+
+    __slots__ = ("_controls", "_lines", "_max_target", "_request_lines", "_sections")
+
+    def __init__(self, max_fields: int, max_target: int) -> None:
+        """A request may have `max_fields` field lines and a target of `max_target` bytes."""
+        self._max_target = max_target
+        self._lines = Lines(judge_request_lines, request_policy, max_fields)
+        self._request_lines: dict[bytes, RequestLine] = {}
+        self._sections: tuple[dict[bytes, RequestFields], dict[bytes, RequestFields]] = ({}, {})
+        self._controls: tuple[dict[bytes, RequestControl], dict[bytes, RequestControl]] = ({}, {})
+
+    def known(self, head: bytes) -> tuple[RequestLine, RequestFields] | None:
+        """What `head` says if it is exactly one head without a body whose parts were seen before."""
+        line_end = head.find(b"\r\n")
+        line = self._request_lines.get(head[:line_end])
+        if line is None:
+            return None
+        fields = self._sections[line.minor].get(head[line_end + 2 :])
+        return None if fields is None or fields.has_body else (line, fields)
+
+    def line(self, line: bytes) -> RequestLine:
+        """The request line, without its line end; raises Failure."""
+        return self._request_lines.get(line) or keep(
+            self._request_lines, line, parse_request_line(line, self._max_target)
+        )
+
+    def fields(self, block: bytes, minor: int) -> RequestFields:
+        """The section of an HTTP/1.`minor` request, with its empty line; raises Failure."""
+        sections = self._sections[minor]
+        fields = sections.get(block)
+        if fields is not None:
+            return fields
+        passing, read = self._lines.sort(block)
+        return keep(sections, block, RequestFields(block, self._control(read, minor), passing))
+
+    def _control(self, read: list[bytes], minor: int) -> RequestControl:
+        controls = self._controls[minor]
+        key = b"\n".join(read)
+        return controls.get(key) or keep(controls, key, RequestControl(values(read, BAD_REQUEST), minor))
+
+
+class ResponseHeads:
+    """Reads the heads of responses."""
+
+    __slots__ = ("_lines", "_sections", "_statuses")
+
+    def __init__(self) -> None:
+        """Nothing has been seen."""
+        self._lines = Lines(judge_response_lines, response_policy, _MAX_RESPONSE_FIELDS)
+        self._statuses: dict[bytes, StatusLine] = {}
+        self._sections: tuple[dict[bytes, ResponseFields], dict[bytes, ResponseFields]] = ({}, {})
+
+    def status(self, line: bytes) -> StatusLine:
+        """The status line, without its line end; raises Failure."""
+        return self._statuses.get(line) or keep(self._statuses, line, parse_status_line(line))
+
+    def fields(self, block: bytes, minor: int) -> ResponseFields:
+        """The section of an HTTP/1.`minor` response, with its empty line; raises Failure."""
+        sections = self._sections[minor]
+        fields = sections.get(block)
+        if fields is not None:
+            return fields
+        try:
+            passing, read = self._lines.sort(block)
+        except Failure as failure:
+            raise Failure(BAD_RESPONSE, failure.detail) from None
+        return keep(sections, block, ResponseFields(values(read, BAD_RESPONSE), passing, minor))

@@ -1,0 +1,55 @@
+"""The sockets that visitors connect to: bound once by the control process, one for each worker."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+import msgspec
+
+BACKLOG: Final = 4096
+
+
+class ListenSpec(msgspec.Struct, frozen=True):
+    """Where to listen: an IP literal or host name, and a port (0 for any free one)."""
+
+    host: str
+    port: int
+
+
+def bind(spec: ListenSpec, count: int) -> list[socket.socket]:
+    """`count` sockets on the same address; raises OSError (EADDRINUSE when anybody listens there).
+
+    With SO_REUSEPORT the kernel spreads connections evenly over the workers. The control process keeps every socket
+    open, so that the connections which wait for a worker that died are served by the one that replaces it. The option
+    would also let a second node in on the same port without a word, so the address is first bound without it.
+    """
+    family, _, _, _, address = socket.getaddrinfo(
+        spec.host, spec.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with _socket(family) as probe:
+        probe.bind(address)
+        address = probe.getsockname()
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            listener = _socket(family)
+            sockets.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+            listener.set_inheritable(True)
+    except OSError:
+        for listener in sockets:
+            listener.close()
+        raise
+    return sockets
+
+
+def _socket(family: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.settimeout(0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return sock

@@ -1,0 +1,305 @@
+"""A connection to a target: requests out, responses in, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, cast
+
+from mesh.errors import BAD_RESPONSE, RESPONSE_TOO_LARGE, Failure
+from mesh.wire import END_OF_HEAD, ChunkedBody, has_bare_lf
+
+if TYPE_CHECKING:
+    from mesh.core import Core
+    from mesh.exchange import Exchange
+    from mesh.forward import ResponseFields
+    from mesh.relay import Tunnel
+    from mesh.targets import TargetState
+    from mesh.wire import StatusLine
+
+_MAX_HEAD: Final = 64 * 1024
+
+
+class _Body(Enum):
+    """What the bytes that come next are."""
+
+    IDLE = auto()
+    HEAD = auto()
+    LENGTH = auto()
+    CHUNKED = auto()
+    UNTIL_CLOSE = auto()
+    TUNNEL = auto()
+
+
+_IDLE: Final = _Body.IDLE
+_HEAD: Final = _Body.HEAD
+_LENGTH: Final = _Body.LENGTH
+_CHUNKED: Final = _Body.CHUNKED
+
+
+class Upstream(asyncio.Protocol):
+    """The target's side of exchanges, kept between them in the target's pool."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_chunks",
+        "_core",
+        "_exchange",
+        "_is_head",
+        "_is_reading_paused",
+        "_is_reusable",
+        "_left",
+        "_target",
+        "_transport",
+        "_tunnel",
+        "deadline",
+        "is_closed",
+        "is_reused",
+        "looked_at",
+    )
+
+    def __init__(self, core: Core, target: TargetState[Upstream]) -> None:
+        """A connection to `target` that is being made."""
+        self._core = core
+        self._target = target
+        self._transport: asyncio.Transport
+        self._exchange: Exchange | None = None
+        self._tunnel: Tunnel | None = None
+        self._body = _IDLE
+        self._buffer = b""
+        self._chunks: ChunkedBody | None = None
+        self._left = 0
+        self._is_head = False
+        self._is_reading_paused = False
+        self._is_reusable = False
+        self.is_closed = False
+        self.is_reused = False
+        self.deadline = 0.0
+        self.looked_at = 0
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self.is_closed = True
+        self._core.deadlines.forget(self)
+        exchange, tunnel = self._exchange, self._tunnel
+        self._exchange = self._tunnel = None
+        if tunnel is not None:
+            tunnel.lost()
+        elif exchange is not None:
+            if self._body is _Body.UNTIL_CLOSE and exc is None:
+                exchange.response_end(None, is_reusable=False)
+            else:
+                exchange.target_lost(exc)
+
+    def eof_received(self) -> bool:
+        """The target sends nothing more; only a tunnel goes on in the other direction."""
+        if self._tunnel is not None:
+            self._tunnel.target_ended()
+            return True
+        return False
+
+    def pause_writing(self) -> None:
+        """The target is slow."""
+        flow = self._tunnel or self._exchange
+        if flow is not None:
+            flow.target_is_slow()
+
+    def resume_writing(self) -> None:
+        """The target has caught up."""
+        flow = self._tunnel or self._exchange
+        if flow is not None:
+            flow.target_caught_up()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a response, or of a tunnel."""
+        exchange = self._exchange
+        if exchange is None:
+            # Nobody asked: reusing the connection would give this answer to another visitor.
+            self.abort()
+            return
+        try:
+            if self._body is _HEAD:
+                self._read_head(exchange, self._buffer + data if self._buffer else data)
+            elif self._tunnel is not None:
+                self._tunnel.from_target(data)
+            else:
+                self._read_body(exchange, data)
+        except Failure as failure:
+            exchange.fail(failure)
+
+    # What the exchange calls.
+
+    def begin(self, exchange: Exchange, *, is_head: bool) -> None:
+        """Expect a response for `exchange`; a response to HEAD has no body (RFC 9112 section 6.3)."""
+        self._exchange = exchange
+        self._is_head = is_head
+        self._body = _HEAD
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the target."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def write_eof(self) -> None:
+        """Say that nothing more follows."""
+        if not self.is_closed and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def pause_reading(self) -> None:
+        """Stop reading until `resume_reading`."""
+        if not self._is_reading_paused and not self._transport.is_closing():
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self._is_reading_paused and not self._transport.is_closing():
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+
+    def release(self, *, is_reusable: bool) -> None:
+        """The exchange is over: back to the pool, or closed."""
+        self._exchange = None
+        self._body = _IDLE
+        self._chunks = None
+        if self._is_reading_paused:
+            self.resume_reading()
+        if not is_reusable or self.is_closed or self._transport.is_closing():
+            self.close()
+            return
+        self.is_reused = True
+        self.deadline = self._core.now + self._core.settings.pool_idle_s
+        if not self.looked_at:
+            self._core.deadlines.watch(self)
+        surplus = self._target.pool.give(self)
+        if surplus is not None:
+            surplus.close()
+
+    def expired(self) -> None:
+        """The deadline has passed: an idle connection is closed, a busy one is its exchange's business."""
+        if self._exchange is None:
+            self.close()
+
+    def switch(self, tunnel: Tunnel) -> None:
+        """Carry the bytes of `tunnel` from now on."""
+        self._tunnel = tunnel
+        self._body = _Body.TUNNEL
+
+    def close(self) -> None:
+        """Close when everything is written."""
+        self._exchange = self._tunnel = None
+        self.is_closed = True
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once: the target must not take a broken request for a complete one."""
+        self._exchange = self._tunnel = None
+        self.is_closed = True
+        self._transport.abort()
+
+    # Reading a response.
+
+    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+        end = data.find(END_OF_HEAD)
+        if end < 0:
+            self._keep_partial_head(data)
+            return
+        if end > _MAX_HEAD:
+            raise Failure(RESPONSE_TOO_LARGE)
+        line_end = data.find(b"\r\n")
+        heads = self._core.response_heads
+        status = heads.status(data[:line_end])
+        fields = heads.fields(data[line_end + 2 : end + 4], status.minor)
+        rest = data[end + 4 :]
+        self._buffer = b""
+        if status.status >= 200:
+            self._begin_body(exchange, status, fields, rest)
+        elif status.status == 101:
+            exchange.switch(status, fields, rest)
+        else:
+            exchange.interim(status, fields)
+            if rest:
+                self._read_head(exchange, rest)
+
+    def _keep_partial_head(self, data: bytes) -> None:
+        if not data.startswith(b"HTTP/1."[: len(data)]) or has_bare_lf(data):
+            raise Failure(BAD_RESPONSE, "The target does not speak HTTP/1.1.")
+        if len(data) > _MAX_HEAD:
+            raise Failure(RESPONSE_TOO_LARGE)
+        self._buffer = data
+
+    def _begin_body(self, exchange: Exchange, status: StatusLine, fields: ResponseFields, rest: bytes) -> None:
+        framing = fields.framing
+        self._is_reusable = fields.keep_alive
+        if self._is_head or status.status in (204, 304):
+            self._take_length(exchange, (status, fields), rest, 0)
+        elif framing.length is not None:
+            self._take_length(exchange, (status, fields), rest, framing.length)
+        elif framing.chunked:
+            self._body, self._chunks = _CHUNKED, ChunkedBody()
+            data = self._decoded(self._chunks, rest)
+            exchange.response(status, fields, data)
+            exchange.response_goes_on()
+            self._end_if_complete(exchange, self._chunks)
+        else:
+            self._body = _Body.UNTIL_CLOSE
+            exchange.response(status, fields, rest)
+            exchange.response_goes_on()
+
+    def _take_length(
+        self, exchange: Exchange, head: tuple[StatusLine, ResponseFields], rest: bytes, length: int
+    ) -> None:
+        size = len(rest)
+        if size < length:
+            self._body, self._left = _LENGTH, length - size
+            exchange.response(*head, rest)
+            exchange.response_goes_on()
+            return
+        if size > length:
+            # Surplus bytes would be read as the answer to the next request: drop them, and the connection with them.
+            self._is_reusable = False
+            rest = rest[:length]
+        exchange.response(*head, rest)
+        self._end(exchange, None)
+
+    def _read_body(self, exchange: Exchange, data: bytes) -> None:
+        if self._body is _LENGTH:
+            if len(data) > self._left:
+                self._is_reusable = False
+                data = data[: self._left]
+            self._left -= len(data)
+            exchange.response_data(data)
+            if not self._left:
+                self._end(exchange, None)
+        elif self._chunks is not None:
+            data = self._decoded(self._chunks, data)
+            if data:
+                exchange.response_data(data)
+            self._end_if_complete(exchange, self._chunks)
+        else:
+            exchange.response_data(data)
+
+    @staticmethod
+    def _decoded(chunks: ChunkedBody, data: bytes) -> bytes:
+        try:
+            pieces = chunks.feed(data)
+        except ValueError as error:
+            raise Failure(BAD_RESPONSE, f"The target's answer is malformed: {error}") from None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _end_if_complete(self, exchange: Exchange, chunks: ChunkedBody) -> None:
+        if chunks.trailers is not None:
+            self._is_reusable = self._is_reusable and not chunks.surplus
+            self._end(exchange, chunks.trailers)
+
+    def _end(self, exchange: Exchange, trailers: list[bytes] | None) -> None:
+        # The exchange may have been cut while the last piece was written.
+        if not exchange.is_settled:
+            exchange.response_end(trailers, is_reusable=self._is_reusable)

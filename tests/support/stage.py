@@ -1,0 +1,115 @@
+"""A target whose connections play a scene that the test wrote, and what else the tests of the data plane share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Self
+
+from mesh.core import Core
+from mesh.ports import AccessRecord
+from mesh.routes import MeshSettings, Route, Snapshot
+from tests.support.mesh_node import MeshUnderTest
+
+DEADLINE_S: Final = 5.0
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_SMALL_BUFFER: Final = 4096
+
+Scene = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+class Stage:
+    """Listens while its `async with` block runs, and plays `scene` once for every connection.
+
+    A connection that ends in the middle of the scene ends the scene; any other error fails the test. The connection is
+    closed behind the scene.
+    """
+
+    def __init__(self, scene: Scene, *, path: str = "") -> None:
+        """`path` is the one of a Unix socket; without it a free port of loopback is taken."""
+        self.entered = 0
+        self._scene = scene
+        self._path = path
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._errors: list[Exception] = []
+        self._server: asyncio.Server
+
+    async def __aenter__(self) -> Self:
+        if self._path:
+            self._server = await asyncio.start_unix_server(self._enter, self._path)
+        else:
+            self._server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for error in self._errors:
+            raise error
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.entered += 1
+        task = asyncio.get_running_loop().create_task(self._play(reader, writer), name=f"scene {self.entered}")
+        self._tasks.add(task)
+
+    async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._scene(reader, writer)
+        except (EOFError, OSError):
+            pass
+        except Exception as error:  # noqa: BLE001
+            self._errors.append(error)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+class Records(list[AccessRecord]):
+    """An observer that keeps the records."""
+
+    def record(self, record: AccessRecord) -> None:
+        """Keep it."""
+        self.append(record)
+
+
+async def head_of(reader: asyncio.StreamReader) -> bytes:
+    """The next head with its empty line."""
+    return await reader.readuntil(_END_OF_HEAD)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that nobody announces."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def start_narrow_mesh(route: Route, settings: MeshSettings | None = None) -> MeshUnderTest:
+    """A proxy whose kernel keeps little of what is written to visitors, so that slow ones are noticed early."""
+    core = Core(Snapshot(revision=1, routes=(route,), settings=settings or MeshSettings()))
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SMALL_BUFFER)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    listener.setblocking(False)
+    server = await asyncio.get_running_loop().create_server(core.visitor, sock=listener)
+    return MeshUnderTest(core, server)
+
+
+def reluctant_socket(port: int) -> socket.socket:
+    """A connection that takes in little before it is read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
+    sock.connect(("127.0.0.1", port))
+    sock.setblocking(False)
+    return sock
