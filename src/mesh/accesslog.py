@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -57,31 +58,54 @@ class AccessLog:
         self.dropped = 0
         self._line = combined_line if mode == "combined" else json_line
         self._descriptor = descriptor
-        self._waiting: list[AccessRecord] = []
+        self._waiting: list[bytes] = []
+        self._writing = asyncio.Lock()
 
     def record(self, record: AccessRecord) -> None:
         """Keep `record` for the next flush."""
         if len(self._waiting) >= _MAX_WAITING:
             self.dropped += 1
             return
-        self._waiting.append(record)
+        # Formatting in a thread would make the loop wait for the interpreter's lock, which costs more than the line.
+        self._waiting.append(self._line(record))
 
     async def run(self) -> None:
         """Flush now and then until cancelled, and once more then."""
         try:
             while True:
                 await asyncio.sleep(FLUSH_S)
-                if self._waiting:
-                    await asyncio.to_thread(self.flush)
+                await asyncio.shield(self.flush())
         finally:
-            self.flush()
+            await self.flush()
 
-    def flush(self) -> None:
-        """Write what waits."""
-        records, self._waiting = self._waiting, []
-        data = memoryview(b"".join(map(self._line, records)))
-        try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-        except OSError:
-            self.dropped += len(records)
+    async def flush(self) -> None:
+        """Write what waits; returns when it is written."""
+        async with self._writing:
+            lines, self._waiting = self._waiting, []
+            if lines:
+                self.dropped += await asyncio.to_thread(_write, self._descriptor, lines)
+
+
+def _write(descriptor: int, lines: list[bytes]) -> int:
+    """Write whole lines, as many at a time as a pipe takes at once; gives the number of those that were lost.
+
+    Workers share the descriptor, and only writes of up to PIPE_BUF bytes stay whole in a pipe (pipe(7)).
+    """
+    begin = 0
+    try:
+        while begin < len(lines):
+            end, size = begin + 1, len(lines[begin])
+            while end < len(lines) and size + len(lines[end]) <= select.PIPE_BUF:
+                size += len(lines[end])
+                end += 1
+            _write_all(descriptor, b"".join(lines[begin:end]))
+            begin = end
+    except OSError:
+        return len(lines) - begin
+    return 0
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

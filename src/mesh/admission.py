@@ -43,7 +43,7 @@ def is_for_the_proxy(line: RequestLine, fields: RequestFields) -> bool:
         return False
     if line.method in (b"CONNECT", b"TRACE"):
         raise Failure(METHOD_REFUSED, headers=(("Allow", ALLOWED_METHODS),))
-    return line.method == b"OPTIONS" and (line.target == b"*" or fields.max_forwards == b"0")
+    return line.method == b"OPTIONS" and (line.target == b"*" or fields.max_forwards == 0)
 
 
 def admit(core: Core, peer: Peer, line: RequestLine, fields: RequestFields) -> Admission:

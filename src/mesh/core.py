@@ -61,9 +61,10 @@ class Core:
         self._tick_handle = self._loop.call_later(TICK_S, self._tick)
 
     def _load(self, snapshot: Snapshot) -> None:
+        before = [live.route for live in self._live.values()]
         self.revision = snapshot.revision
         self._table = RouteTable(snapshot.routes, snapshot.settings.project_suffixes)
-        self._live.clear()
+        self._succeed(before, snapshot.routes)
         self._use_settings(snapshot.settings)
         self.verifier = Verifier(snapshot.keys)
 
@@ -81,14 +82,22 @@ class Core:
         if isinstance(change, Snapshot):
             self._load(change)
             return
-        for route in self._table.apply(change):
-            self._retire(route)
+        self._succeed(self._table.apply(change), change.put)
         if change.settings is not None:
             self._table.use_project_suffixes(change.settings.project_suffixes)
             self._use_settings(change.settings)
         if change.keys is not None:
             self.verifier = Verifier(change.keys)
         self.revision = change.revision
+
+    def _succeed(self, gone: list[Route], come: tuple[Route, ...]) -> None:
+        """Let the routes in use among `gone` go, their successors first: what is known of a common target stays."""
+        keys = {route.key for route in gone if id(route) in self._live}
+        for route in come if keys else ():
+            if route.key in keys:
+                self._bring_to_life(route)
+        for route in gone:
+            self._retire(route)
 
     def _retire(self, route: Route) -> None:
         live = self._live.pop(id(route), None)
@@ -127,7 +136,7 @@ class Core:
         if peer is None:
             if len(self._peers) >= _MAX_REMEMBERED_PEERS:
                 self._peers.clear()
-            peer = self._peers[address] = Peer(address, b"http", is_trusted=self._is_trusted(address))
+            peer = self._peers[address] = Peer(_without_mapping(address), b"http", self._is_trusted)
         return peer
 
     def _is_trusted(self, address: str) -> bool:
@@ -231,3 +240,8 @@ class Core:
             for upstream in target.pool.retire():
                 upstream.abort()
         await self._dialer.close()
+
+
+def _without_mapping(address: str) -> str:
+    # A listener for both families gives IPv4 peers as ::ffff:192.0.2.1 (RFC 4291 section 2.5.5.2).
+    return address.removeprefix("::ffff:") if address.startswith("::ffff:") and "." in address else address

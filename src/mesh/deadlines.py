@@ -28,7 +28,7 @@ class Deadlines(Generic[E]):
 
     def __init__(self, now: float) -> None:
         """Start at the time `now`, in seconds of a monotonic clock."""
-        self._buckets: dict[int, list[E]] = {}
+        self._buckets: dict[int, set[E]] = {}
         self._done = int(now / TICK_S)
 
     def watch(self, item: E) -> None:
@@ -36,20 +36,23 @@ class Deadlines(Generic[E]):
         tick = max(int(item.deadline / TICK_S) + 1, self._done + 1)
         if item.looked_at and item.looked_at <= tick:
             return
+        self.forget(item)
         item.looked_at = tick
-        self._buckets.setdefault(tick, []).append(item)
+        self._buckets.setdefault(tick, set()).add(item)
 
     def forget(self, item: E) -> None:
-        """Plan no look at `item` any more; its place in a bucket is passed over."""
+        """Plan no look at `item` any more, and keep nothing of it."""
+        bucket = self._buckets.get(item.looked_at)
+        if bucket is not None:
+            bucket.discard(item)
         item.looked_at = 0
 
     def due(self, now: float) -> list[E]:
         """The items whose deadline has come, each watched no more."""
         ticks = range(self._done + 1, int(now / TICK_S) + 1)
         self._done = max(self._done, ticks.stop - 1)
-        looked_at = [item for tick in ticks for item in self._buckets.pop(tick, ()) if item.looked_at == tick]
         expired: list[E] = []
-        for item in looked_at:
+        for item in [item for tick in ticks for item in self._buckets.pop(tick, ())]:
             item.looked_at = 0
             if item.deadline <= now:
                 expired.append(item)

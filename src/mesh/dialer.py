@@ -27,6 +27,7 @@ class Dialer:
 
     def dial(self, target: TargetState[Upstream], exchange: Exchange, timeout_s: float) -> None:
         """Connect to `target` and tell `exchange` how it went."""
+        self._core.counters.dials += 1
         task = self._loop.create_task(self._dial(target, exchange, timeout_s), name=f"dial {target.address}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -66,12 +67,15 @@ class Dialer:
         if target.scheme == "unix":
             _, upstream = await self._loop.create_unix_connection(make, target.path)
         elif target.scheme == "https":
-            _, upstream = await self._loop.create_connection(make, target.host, target.port, ssl=self._tls_context())
+            _, upstream = await self._loop.create_connection(
+                make, target.host, target.port, ssl=await self._tls_context()
+            )
         else:
             _, upstream = await self._loop.create_connection(make, target.host, target.port)
         return upstream
 
-    def _tls_context(self) -> ssl.SSLContext:
+    async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = ssl.create_default_context()
+            # Reading the system's roots takes tens of milliseconds.
+            self._tls = await asyncio.to_thread(ssl.create_default_context)
         return self._tls

@@ -46,6 +46,7 @@ class Downstream(asyncio.Protocol):
         "_requests",
         "_transport",
         "_tunnel",
+        "_unsent",
         "deadline",
         "looked_at",
         "peer",
@@ -67,6 +68,7 @@ class Downstream(asyncio.Protocol):
         self._is_reading_paused = False
         self._is_slow = False
         self._is_lingering = False
+        self._unsent = 0
         self.deadline = 0.0
         self.looked_at = 0
 
@@ -78,7 +80,7 @@ class Downstream(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         self.peer = self._core.peer(name[0] if isinstance(name, tuple) else "unix")
         if not self._core.visitor_arrived(self):
-            self._transport.close()
+            self._leave()
             return
         self.wait(self._core.settings.head_timeout_s)
 
@@ -99,7 +101,13 @@ class Downstream(asyncio.Protocol):
             self._tunnel.visitor_ended()
             return True
         exchange = self._exchange
-        if exchange is not None and not exchange.is_request_complete and not exchange.is_response_begun:
+        if exchange is None:
+            return False
+        if exchange.is_response_begun:
+            # Whoever reads on gets the rest; a visitor who left resets the connection at the next write.
+            exchange.keeps_visitor = False
+            return True
+        if not exchange.is_request_complete:
             exchange.fail(Failure(BAD_REQUEST, "The request broke off."))
         return False
 
@@ -167,7 +175,7 @@ class Downstream(asyncio.Protocol):
             self._linger()
             return
         if self._core.is_draining and not self._buffer:
-            self._transport.close()
+            self._leave()
             return
         self.wait(self._core.settings.keepalive_idle_s)
         if self._is_reading_paused:
@@ -199,30 +207,36 @@ class Downstream(asyncio.Protocol):
     def close(self) -> None:
         """Close when everything is written."""
         self._exchange = self._tunnel = None
-        self._transport.close()
+        self._leave()
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
+        if exchange is not None and self._tunnel is None:
             exchange.visitor_lost()
         self._transport.abort()
 
     def retire(self) -> None:
         """The worker drains: close now if nothing is under way."""
-        if self._exchange is None and not self._buffer:
-            self._transport.close()
+        if self._exchange is None and not self._holds_part_of_a_head():
+            self._leave()
 
     def expired(self) -> None:
         """The deadline has passed."""
-        if self._tunnel is not None or self._is_lingering:
+        if self._is_lingering:
+            self._give_up_unless_it_moves()
+        elif self._tunnel is not None:
             self._transport.abort()
         elif self._exchange is not None:
             self._exchange.expired()
-        elif self._buffer:
+        elif self._holds_part_of_a_head():
             self._refuse(Failure(REQUEST_TIMEOUT))
         else:
-            self._transport.close()
+            self._leave()
+
+    def _holds_part_of_a_head(self) -> bool:
+        # Empty lines between requests begin none (RFC 9112 section 2.2).
+        return bool(self._buffer.strip(b"\r\n"))
 
     # Reading requests.
 
@@ -324,7 +338,7 @@ class Downstream(asyncio.Protocol):
         settings = self._core.settings
         check_partial_head(data[start:], settings.max_target_bytes, settings.max_head_bytes)
         self._buffer = data
-        if data and not self._is_head_begun:
+        if start < len(data) and not self._is_head_begun:
             # The deadline of a head counts from its first byte, however slowly the others drip in.
             self._is_head_begun = True
             self.wait(settings.head_timeout_s)
@@ -345,11 +359,30 @@ class Downstream(asyncio.Protocol):
         self._core.refused(failure, self.peer, request_id, len(body))
         self._linger()
 
+    # Leaving: nothing more is read as HTTP, and what is written has the time it takes, as long as it moves.
+
     def _linger(self) -> None:
-        self._is_lingering = True
+        """Say goodbye to a visitor who may still be sending."""
         self._buffer = b""
         self._chunks = None
         self._left = 0
         self.write_eof()
         self.resume_reading()
-        self.wait(_LINGER_S)
+        self._watch_the_rest()
+
+    def _leave(self) -> None:
+        """Close when everything is written."""
+        self._transport.close()
+        self._watch_the_rest()
+
+    def _watch_the_rest(self) -> None:
+        self._is_lingering = True
+        self._unsent = self._transport.get_write_buffer_size()
+        self.wait(self._core.settings.body_idle_s if self._unsent else _LINGER_S)
+
+    def _give_up_unless_it_moves(self) -> None:
+        unsent = self._transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._watch_the_rest()
+        else:
+            self._transport.abort()

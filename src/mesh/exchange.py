@@ -21,7 +21,7 @@ from mesh.errors import (
 from mesh.forward import compose, passing_trailers, request_head
 from mesh.ports import AccessRecord
 from mesh.relay import Tunnel
-from mesh.wire import LAST_CHUNK, chunk
+from mesh.wire import LAST_CHUNK, chunk, members
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _MAX_INTERIM_RESPONSES: Final = 32
 _HOLD_S: Final = 0.5
+_DIAL_MARGIN_S: Final = 1.0
 
 
 class Exchange:
@@ -46,6 +47,8 @@ class Exchange:
     """
 
     __slots__ = (
+        "_access_lines",
+        "_address",
         "_began",
         "_chunk_response",
         "_core",
@@ -85,9 +88,11 @@ class Exchange:
         self._upstream: Upstream | None = None
         self._tried: tuple[object, ...] = ()
         self._tries_left = 0
-        # What waits for a connection to the target: the head, then body pieces.
+        # Pieces of the body that wait for a connection to the target.
         self._pending: list[bytes] = []
         self._held: asyncio.TimerHandle | None = None
+        self._access_lines = b""
+        self._address = ""
         self._request_id = b""
         self._org_id = ""
         self._received = 0
@@ -116,18 +121,10 @@ class Exchange:
             if is_for_the_proxy(line, fields):
                 self._answer(204, b"HTTP/1.1 204 No Content\r\nAllow: %b\r\n" % ALLOWED_METHODS.encode(), b"")
                 return
-            peer = self._visitor.peer
-            live, lines, self._org_id = admit(core, peer, line, fields)
+            live, self._access_lines, self._org_id = admit(core, self._visitor.peer, line, fields)
             self._live = live
-            route = live.route
-            host = fields.host_value or fields.host
-            composed = compose(fields, peer, host if route.preserve_host else live.targets[0].host_value)
-            if live.request_edits is not None:
-                composed = live.request_edits.apply(composed)
             self._request_id = fields.request_id or core.next_request_id()
-            lines = b"%b%bX-Request-Id: %b\r\n" % (composed, lines, self._request_id)
-            self._pending.append(request_head(line, lines, fields, route))
-            self._tries_left = route.retries
+            self._tries_left = live.route.retries
             if hold:
                 self._held = core.call_later(_HOLD_S, self.unhold)
             else:
@@ -149,29 +146,45 @@ class Exchange:
     def _connect(self, live: LiveRoute[Upstream], *, fresh: bool = False) -> None:
         core = self._core
         target = live.only or live.choose(core.now, self._visitor.peer.address, core.draw(), self._tried)
-        if target is None:
+        if target is None or target in self._tried:
             raise Failure(NO_TARGET)
         self._target = target
+        self._address = target.address
         target.in_flight += 1
         target.requests += 1
         upstream = None if fresh else target.pool.take()
         if upstream is None:
-            core.dial(target, self, live.route.timeouts.connect_s)
+            connect_s = live.route.timeouts.connect_s
+            # The dial ends by itself in time; until then no other deadline may.
+            self._visitor.wait(connect_s + _DIAL_MARGIN_S)
+            core.dial(target, self, connect_s)
         else:
             self.connected(upstream)
 
+    def _head(self, live: LiveRoute[Upstream], target: TargetState[Upstream]) -> bytes:
+        fields, route = self._fields, live.route
+        host = (fields.host_value or fields.host) if route.preserve_host else target.host_value
+        lines = compose(fields, self._visitor.peer, host)
+        if live.request_edits is not None:
+            lines = live.request_edits.apply(lines)
+        lines = b"%b%bX-Request-Id: %b\r\n" % (lines, self._access_lines, self._request_id)
+        return request_head(self._line, lines, fields, route)
+
     def connected(self, upstream: Upstream) -> None:
         """A connection to the chosen target is there: send what waits."""
+        live, target = self._live, self._target
+        if live is None or target is None:
+            upstream.release(is_reusable=True)
+            return
         self._upstream = upstream
         upstream.begin(self, is_head=self._line.method == b"HEAD")
-        pending = self._pending
-        upstream.write(pending[0])
-        if len(pending) > 1:
+        upstream.write(self._head(live, target))
+        if self._pending:
             # Body bytes cannot be sent twice, so from here on there is no other try.
             self._tries_left = 0
-            for data in pending[1:]:
+            for data in self._pending:
                 upstream.write(data)
-            self._pending = pending[:1]
+            self._pending.clear()
             self._visitor.resume_reading()
         self._visitor.wait(self._patience())
 
@@ -194,6 +207,7 @@ class Exchange:
             self.fail(Failure(BODY_TOO_LARGE))
             return
         self._to_target(chunk(data) if self._fields.framing.chunked else data)
+        self._visitor.wait(self._patience())
 
     def request_end(self, trailers: list[bytes] | None) -> None:
         """The request has been read completely."""
@@ -298,7 +312,8 @@ class Exchange:
     def switch(self, status: StatusLine, fields: ResponseFields, surplus: bytes) -> None:
         """101: from here on both connections carry bytes of another protocol (RFC 9110 section 7.8)."""
         upstream = self._upstream
-        if upstream is None or not self._fields.upgrade or not self.is_request_complete or not fields.upgrade:
+        asked = members(self._fields.upgrade)
+        if upstream is None or not self.is_request_complete or fields.upgrade.lower() not in asked:
             raise Failure(UPGRADE_FAILED)
         self.is_response_begun = True
         self.status = 101
@@ -312,6 +327,8 @@ class Exchange:
 
     def tunnel_closed(self, received: int, sent: int) -> None:
         """Both directions of a tunnel have ended."""
+        if self.is_settled:
+            return
         self._received += received
         self._sent += sent
         self._upstream = None
@@ -442,18 +459,12 @@ class Exchange:
             core.observer.record(self._record())
 
     def _count_out(self) -> None:
-        if self._target is not None:
-            self._target.in_flight -= 1
+        target, self._target = self._target, None
+        if target is not None:
+            target.in_flight -= 1
 
     def _record(self) -> AccessRecord:
-        core, line, fields, live, target, failure = (
-            self._core,
-            self._line,
-            self._fields,
-            self._live,
-            self._target,
-            self.failure,
-        )
+        core, line, fields, live, failure = self._core, self._line, self._fields, self._live, self.failure
         duration_s = core.time() - self._began
         return AccessRecord(
             began_at=core.wall - duration_s,
@@ -468,7 +479,7 @@ class Exchange:
             sent=self._sent,
             request_id=self._request_id.decode("ascii"),
             route=live.route.host if live is not None else "",
-            upstream=target.address if target is not None else "",
+            upstream=self._address,
             org_id=self._org_id,
             cause=failure.cause if failure is not None else "",
             detail=failure.detail if failure is not None else "",

@@ -91,10 +91,11 @@ class Fleet:
 
     async def drain(self, deadline_s: float) -> None:
         """Stop accepting, let the workers finish what is under way, and end them."""
-        await asyncio.gather(*(seat.vacate(deadline_s) for seat in self._seats))
+        # As long as this process listens too, newcomers would wait in a queue that nobody serves.
         for group in self._sockets:
             for listener in group:
                 listener.close()
+        await asyncio.gather(*(seat.vacate(deadline_s) for seat in self._seats))
 
     def snapshot(self) -> Snapshot:
         """What a worker that starts now has to know."""
@@ -114,7 +115,6 @@ class _Seat:
         self._fleet = fleet
         self._observer = observer
         self._task: asyncio.Task[None] | None = None
-        self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel[ToControl] | None = None
         self._descriptors: list[int] = []
         self._revision = -1
@@ -152,28 +152,35 @@ class _Seat:
         pause_s = 0.0
         while not self._vacated.is_set():
             began = loop.time()
-            status = await self._run_one()
+            pid, status = await self._run_one()
             if self._vacated.is_set():
                 break
-            self._observer.worker_died(self.index, self.pid, status)
+            self._observer.worker_died(self.index, pid, status)
             # The first replacement comes at once; one that dies young is replaced more and more slowly.
             pause_s = 0.0 if loop.time() - began > _STEADY_S else min(max(0.1, pause_s * 2), _MAX_PAUSE_S)
             await asyncio.sleep(pause_s)
 
-    async def _run_one(self) -> int:
+    async def _run_one(self) -> tuple[int, int]:
+        """Start a worker and stay with it; its process id (0 when it could not be started) and its exit status."""
         ours, theirs = socket.socketpair()
+        channel: Channel[ToControl] = Channel(ours, ToControl)
         self._revision = -1
-        process = await self._spawn(theirs)
-        theirs.close()
-        self._process, self.pid = process, process.pid
-        channel = self._channel = Channel(ours, ToControl)
+        await channel.open()
         try:
-            await channel.open()
-            # From here on deltas follow on the same channel, in order, so nothing is missed between the two.
-            channel.send(encode(self._fleet.snapshot()))
+            process = await self._spawn(theirs)
+        except OSError as error:
+            channel.close()
+            return 0, error.errno or 1
+        finally:
+            theirs.close()
+        self.pid = process.pid
+        # From here on deltas follow on the same channel, in order, so nothing is missed between the two.
+        channel.send(encode(self._fleet.snapshot()))
+        self._channel = channel
+        try:
             async for message in channel.messages():
                 await self._receive(message)
-            return await process.wait()
+            return process.pid, await process.wait()
         finally:
             self._channel = None
             channel.close()

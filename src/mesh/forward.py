@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
@@ -149,10 +149,10 @@ class RequestControl:
         self.expects_continue = _expectation(get(b"expect"), minor)
         self.upgrade = _upgrade(get(b"upgrade"), options) if minor == 1 else b""
         self.authorization = get(b"authorization")
-        self.max_forwards = _digits(get(b"max-forwards"))
+        self.max_forwards = _number(get(b"max-forwards"))
         self.request_id = _request_id(get(b"x-request-id"))
         self.peer = PeerFields.read(read)
-        self.added = b"".join(_added(read, options))
+        self.added = b"".join(_added(read, options, expects_continue=self.expects_continue))
 
 
 class RequestFields:
@@ -232,15 +232,16 @@ class PeerFields(NamedTuple):
 class Peer:
     """The visitor's side of a connection, as targets are told: one value per address, shared by its connections."""
 
-    __slots__ = ("address", "is_trusted", "node", "proto")
+    __slots__ = ("address", "is_trusted", "node", "proto", "trusts")
 
-    def __init__(self, address: str, proto: bytes, *, is_trusted: bool) -> None:
-        """`address` is an IP literal; `proto` is http or https."""
+    def __init__(self, address: str, proto: bytes, trusts: Callable[[str], bool]) -> None:
+        """`address` is an IP literal; `proto` is http or https; `trusts` tells the addresses of trusted proxies."""
         self.address = address.encode()
         # RFC 7239 section 6: an IPv6 address is bracketed and quoted.
         self.node = b'"[%b]"' % self.address if ":" in address else self.address
         self.proto = proto
-        self.is_trusted = is_trusted
+        self.is_trusted = trusts(address)
+        self.trusts = trusts
 
 
 class ResponseFields:
@@ -290,17 +291,13 @@ def request_head(line: RequestLine, lines: bytes, fields: RequestFields, route: 
     if fields.upgrade:
         lines += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % fields.upgrade
     if fields.max_forwards is not None:
-        lines += b"Max-Forwards: %d\r\n" % _hops_left(fields.max_forwards, line.method)
+        # RFC 9110 section 7.6.2: the field counts hops for OPTIONS and TRACE, and means nothing elsewhere.
+        lines += b"Max-Forwards: %d\r\n" % (fields.max_forwards - (line.method == b"OPTIONS"))
     target = line.target
     if route.strip_prefix and route.path_prefix != "/":
         rest = target[len(route.path_prefix.rstrip("/").encode()) :]
         target = rest if rest.startswith(b"/") else b"/" + rest
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (line.method, target, lines)
-
-
-def _hops_left(value: bytes, method: bytes) -> int:
-    # RFC 9110 section 7.6.2: the field counts hops for OPTIONS and TRACE, and means nothing elsewhere.
-    return int(value) - 1 if method == b"OPTIONS" else int(value)
 
 
 def _peer_lines(fields: RequestFields, peer: Peer) -> bytes:
@@ -311,11 +308,18 @@ def _peer_lines(fields: RequestFields, peer: Peer) -> bytes:
     forwarded = b'for=%b;host="%b";proto=%b' % (peer.node, host, proto)
     if said and said.forwarded:
         forwarded = b"%b, %b" % (said.forwarded, forwarded)
-    first = addresses.split(b",", 1)[0].strip(b" \t")
+    visitor = _nearest_stranger(said.addresses, peer) if said and said.addresses else peer.address
     return (
         b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Real-IP: %b\r\nForwarded: %b\r\n"
-        % (addresses, proto, host, first, forwarded)
+        % (addresses, proto, host, visitor, forwarded)
     )
+
+
+def _nearest_stranger(addresses: bytes, peer: Peer) -> bytes:
+    """The last address that no trusted proxy has: what stands before it may be anybody's invention."""
+    known = [part.strip(b" \t") for part in addresses.split(b",")]
+    strangers = [address for address in known if not peer.trusts(address.decode("latin-1"))]
+    return strangers[-1] if strangers else known[0]
 
 
 def is_https(fields: RequestFields, peer: Peer) -> bool:
@@ -342,11 +346,11 @@ def _passing(lines: list[bytes], nominated: frozenset[bytes], added: bytes) -> b
     return b"\r\n".join((*lines, added))
 
 
-def _added(read: Mapping[bytes, bytes], options: list[bytes]) -> list[bytes]:
+def _added(read: Mapping[bytes, bytes], options: list[bytes], *, expects_continue: bool) -> list[bytes]:
     lines = [_via(read.get(b"via"), 1)]
     if b"te" in options and b"trailers" in members(read.get(b"te")):
         lines.append(b"Connection: TE\r\nTE: trailers\r\n")
-    if b"expect" in read:
+    if expects_continue:
         lines.append(b"Expect: 100-continue\r\n")
     return lines
 
@@ -390,8 +394,8 @@ def _request_id(value: bytes | None) -> bytes | None:
     return value if value is not None and _REQUEST_ID.fullmatch(value) else None
 
 
-def _digits(value: bytes | None) -> bytes | None:
-    return value if value is not None and value.isdigit() and len(value) < 10 else None
+def _number(value: bytes | None) -> int | None:
+    return int(value) if value is not None and value.isdigit() and len(value) < 10 else None
 
 
 def _via(said: bytes | None, minor: int) -> bytes:

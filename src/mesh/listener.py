@@ -38,7 +38,6 @@ def bind(spec: ListenSpec, count: int) -> list[socket.socket]:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
             listener.listen(BACKLOG)
-            listener.set_inheritable(True)
     except OSError:
         for listener in sockets:
             listener.close()

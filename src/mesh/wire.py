@@ -145,8 +145,9 @@ def _absolute_form(method: bytes, target: bytes, minor: int) -> RequestLine:
         raise Failure(BAD_REQUEST, "The request target is malformed.")
     if match[1].lower() == b"https":
         raise Failure(MISDIRECTED)
-    path = match[3] or b"/"
-    return RequestLine(method, path if path[:1] == b"/" else b"/" + path, minor, fold_host(match[2]))
+    # RFC 9112 section 3.2.4: OPTIONS for a whole server goes on in asterisk-form.
+    path = match[3] or (b"*" if method == b"OPTIONS" else b"/")
+    return RequestLine(method, b"/" + path if path[:1] == b"?" else path, minor, fold_host(match[2]))
 
 
 class _Judge:
@@ -322,7 +323,7 @@ class ChunkedBody:
         self._left = size + 2 if size else -1
 
     def _keep_partial_line(self, line: bytes) -> None:
-        if len(line) > _MAX_CHUNK_LINE:
+        if len(line) > _MAX_CHUNK_LINE + len(b"\r"):
             raise ValueError("A chunk size line is too long.")
         if line and not _CHUNK_LINE_BEGUN.fullmatch(line):
             raise ValueError("A chunk size is malformed.")
@@ -333,9 +334,9 @@ class ChunkedBody:
             self.trailers, self.surplus = [], data[2:]
             return
         end = data.find(END_OF_HEAD)
+        if max(end, len(data) if end < 0 else 0) > _MAX_TRAILERS:
+            raise ValueError("The trailer section is too long.")
         if end < 0:
-            if len(data) > _MAX_TRAILERS:
-                raise ValueError("The trailer section is too long.")
             self._line = data
             return
         lines = data[:end].split(b"\r\n")

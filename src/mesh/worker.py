@@ -18,6 +18,7 @@ import uvloop
 from mesh.accesslog import AccessLog
 from mesh.channel import Applied, Channel, Drain, TargetReport, ToWorker, UnknownKid, WorkerReport, encode
 from mesh.core import Core
+from mesh.listener import BACKLOG
 from mesh.routes import Snapshot
 
 REPORT_S: Final = 1.0
@@ -68,7 +69,7 @@ class Worker:
         gc.set_threshold(50_000, 20, 100)
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
-            self._servers.append(await loop.create_server(self._core.visitor, sock=listener))
+            self._servers.append(await loop.create_server(self._core.visitor, sock=listener, backlog=BACKLOG))
         self._channel.send(encode(Applied(self._core.revision)))
 
     async def _finish(self, deadline_s: float) -> None:
@@ -137,9 +138,9 @@ def main() -> None:
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--listen", type=int, action="append", default=[])
     options = parser.parse_args()
-    # The control process decides when workers end; a Ctrl-C on the terminal reaches every process of its group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # The control process decides when workers end; Ctrl-C and service managers signal every process of the group.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     channel: Channel[ToWorker] = Channel(socket.socket(fileno=options.channel), ToWorker)
