@@ -1,0 +1,96 @@
+"""The admin API as an aiohttp application, put together from what the node gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from admin_api import middlewares
+from admin_api.auth import Authenticator, AuthMode, OpenDoor, WorkerSignature, is_open
+from admin_api.openapi import DOCUMENT, describe
+from admin_api.origin import POLICY, OriginPolicy
+from admin_api.plane.dialect import plane
+from admin_api.plane.routes import Routes
+from admin_api.plane.system import Node, System
+from admin_api.sse import StreamLimits, Streams
+from admin_api.switchboard import SWITCHBOARD, Switchboard
+from state.ports import Changes, Records, Views
+
+STREAMS: Final = web.AppKey("streams", Streams)
+
+
+class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the admin API answers.
+
+    `auth_mode` "auto" asks for signatures in `cloud` mode and is open otherwise (contracts/plane.md decision 2);
+    `worker_secret` is the text that signs. `admin_api.origin` explains `admin_hosts` and `trusted_origins`.
+    """
+
+    version: str
+    worker_secret: str
+    auth_mode: AuthMode = "auto"
+    cloud: bool = False
+    require_timestamp: bool = False
+    admin_hosts: frozenset[str] = frozenset()
+    trusted_origins: frozenset[str] = frozenset()
+    max_body_bytes: int = 1024 * 1024
+    stats_interval_s: float = 2.0
+    streams: StreamLimits = StreamLimits()
+
+    def __repr__(self) -> str:
+        """Nothing that a log must not hold."""
+        return f"AdminSettings(version={self.version!r}, auth_mode={self.auth_mode!r}, cloud={self.cloud!r})"
+
+
+def build(
+    changes: Changes, views: Views, records: Records, settings: AdminSettings, metrics: Callable[[], bytes]
+) -> web.Application:
+    """The application; `metrics` gives the Prometheus text.
+
+    Raises ValueError when signatures are asked for and there is no secret.
+    """
+    opened = is_open(settings.auth_mode, cloud=settings.cloud)
+    streams = Streams(settings.streams)
+    node = Node(
+        version=settings.version,
+        observed=views.observed,
+        journal=records.journal,
+        metrics=metrics,
+        stats_interval_s=settings.stats_interval_s,
+    )
+    dialects = (plane(System(node, streams), Routes(changes, views), (_worker(settings, opened=opened),)),)
+
+    app = web.Application(
+        client_max_size=settings.max_body_bytes,
+        middlewares=(
+            middlewares.number,
+            middlewares.answer_errors,
+            middlewares.answer_preflight,
+            middlewares.check_origin,
+            middlewares.authenticate,
+        ),
+    )
+    app[STREAMS] = streams
+    app[POLICY] = OriginPolicy(
+        is_open=opened,
+        admin_hosts=frozenset(map(str.lower, settings.admin_hosts)),
+        trusted_origins=settings.trusted_origins,
+    )
+    app[SWITCHBOARD] = Switchboard(app.router, dialects)
+    app[DOCUMENT] = describe(dialects, settings.version)
+    app.on_response_prepare.append(middlewares.finish_head)
+    app.on_shutdown.append(_end_streams)
+    return app
+
+
+def _worker(settings: AdminSettings, *, opened: bool) -> Authenticator:
+    if opened:
+        return OpenDoor()
+    return WorkerSignature(settings.worker_secret, require_timestamp=settings.require_timestamp)
+
+
+async def _end_streams(app: web.Application) -> None:
+    app[STREAMS].close()

@@ -1,0 +1,1 @@
+"""The Plane dialect: root paths, worker authentication, the native routes."""

@@ -1,0 +1,141 @@
+"""What each endpoint of Plane takes and gives, for the document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from admin_api.dialect import EVENT_STREAM, Answer, Operation
+from admin_api.plane import schema
+
+_TEXT: Final = "text/plain"
+_TAG: Final[Mapping[str, str]] = {"ETag": "The revision of what is in the answer, quoted."}
+_IF_MATCH: Final[Mapping[str, str]] = {"If-Match": "Only if this is still the ETag, or `*`: only if the route exists."}
+_IF_NONE_MATCH: Final[Mapping[str, str]] = {
+    "If-None-Match": "Only if the ETag is none of these; `*`: only if it is new."
+}
+_UNCHANGED: Final[Mapping[str, str]] = {"If-None-Match": "Answer 304 if this is still the ETag."}
+
+_INVALID: Final = Answer(description="Something in the request is wrong; `fields` says what.", model=schema.Error)
+_UNKNOWN_CALLER: Final = Answer(description="The signature is missing or wrong. Without a body.")
+_FOREIGN_PAGE: Final = Answer(description="A page of another origin asked, and the node is open.", model=schema.Error)
+_FOREIGN_NAME: Final = Answer(description="The node is open and not known by this Host.", model=schema.Error)
+_ABSENT: Final = Answer(description="There is no such route.", model=schema.Error)
+_STALE: Final = Answer(description="The condition of the request does not hold.", model=schema.Error)
+_NOT_MODIFIED: Final = Answer(description="The client has the newest one.", headers=_TAG)
+_NOT_MEASURED: Final = Answer(description="The machine has not been measured yet.", model=schema.Error)
+_TOO_MANY: Final = Answer(description="Too many streams are open.", model=schema.Error)
+_CONFLICT: Final = Answer(description="It contradicts something that exists.", model=schema.Error)
+_TOO_LARGE: Final = Answer(description="The body is too large.", model=schema.Error)
+_NOT_JSON: Final = Answer(description="The body is of another type than application/json.", model=schema.Error)
+_NOT_SAVED: Final = Answer(description="The change could not be saved.", model=schema.Error)
+
+_PROTECTED: Final[Mapping[int, Answer]] = {401: _UNKNOWN_CALLER, 403: _FOREIGN_PAGE, 421: _FOREIGN_NAME}
+
+HEALTH: Final = Operation(
+    id="health", summary="Whether the node answers", answers={200: Answer(description="`OK`", media=_TEXT)}
+)
+STATS: Final = Operation(
+    id="stats",
+    summary="The load of the machine",
+    answers={200: Answer(description="The newest figures.", model=schema.Stats), 503: _NOT_MEASURED},
+)
+STATS_STREAM: Final = Operation(
+    id="stream_stats",
+    summary="The load of the machine, every two seconds",
+    answers={200: Answer(description="Events whose data is a Stats object.", media=EVENT_STREAM), 503: _TOO_MANY},
+)
+LOGS: Final = Operation(
+    id="logs",
+    summary="The newest lines of the node's log",
+    query=schema.LogsQuery,
+    answers={200: Answer(description="Oldest first.", model=schema.LogLines), 400: _INVALID},
+)
+LOGS_STREAM: Final = Operation(
+    id="stream_logs",
+    summary="The node's log as it is written",
+    description="In place of lines that a client was too slow for comes one line of the level WARN that counts them.",
+    query=schema.LogStreamQuery,
+    headers={"Last-Event-ID": "Go on after the event with this id."},
+    answers={
+        200: Answer(description="Events whose data is a LogLine object.", media=EVENT_STREAM),
+        400: _INVALID,
+        503: _TOO_MANY,
+    },
+)
+SYNC: Final = Operation(
+    id="sync",
+    summary="What a control plane wants to know of its worker",
+    answers={200: Answer(description="It is online.", model=schema.Sync), **_PROTECTED, 503: _NOT_MEASURED},
+)
+METRICS: Final = Operation(
+    id="metrics",
+    summary="The node's metrics for Prometheus",
+    answers={200: Answer(description="Prometheus text format.", media=_TEXT)},
+)
+OPENAPI: Final = Operation(
+    id="openapi",
+    summary="This document",
+    answers={200: Answer(description="OpenAPI 3.1.", media="application/json")},
+)
+LIST_ROUTES: Final = Operation(
+    id="list_routes",
+    summary="Routes in the order of their hosts",
+    description="Every route that exists all the while is on exactly one page, whatever changes between the pages.",
+    query=schema.RoutesQuery,
+    headers=_UNCHANGED,
+    answers={
+        200: Answer(description="One page.", model=schema.RoutePage, headers=_TAG),
+        304: _NOT_MODIFIED,
+        400: _INVALID,
+        **_PROTECTED,
+    },
+)
+GET_ROUTE: Final = Operation(
+    id="get_route",
+    summary="The route of a host and a path prefix",
+    query=schema.RouteQuery,
+    headers=_UNCHANGED,
+    answers={
+        200: Answer(description="The route.", model=schema.Route, headers=_TAG),
+        304: _NOT_MODIFIED,
+        400: _INVALID,
+        **_PROTECTED,
+        404: _ABSENT,
+    },
+)
+PUT_ROUTE: Final = Operation(
+    id="put_route",
+    summary="Create or replace a route",
+    description="The answer comes when the change is on disk. Repeating it changes nothing, not even the ETag.",
+    query=schema.RouteQuery,
+    body=schema.RouteBody,
+    headers={**_IF_MATCH, **_IF_NONE_MATCH},
+    answers={
+        200: Answer(description="It replaced the route.", model=schema.Route, headers=_TAG),
+        201: Answer(
+            description="It is new.", model=schema.Route, headers={**_TAG, "Location": "The path of the new route."}
+        ),
+        400: _INVALID,
+        **_PROTECTED,
+        409: _CONFLICT,
+        412: _STALE,
+        413: _TOO_LARGE,
+        415: _NOT_JSON,
+        503: _NOT_SAVED,
+    },
+)
+DELETE_ROUTE: Final = Operation(
+    id="delete_route",
+    summary="Remove a route",
+    query=schema.RouteQuery,
+    headers=_IF_MATCH,
+    answers={
+        204: Answer(description="It is gone."),
+        400: _INVALID,
+        **_PROTECTED,
+        404: _ABSENT,
+        412: _STALE,
+        503: _NOT_SAVED,
+    },
+)

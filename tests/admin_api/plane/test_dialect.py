@@ -1,0 +1,36 @@
+"""The table of Plane's endpoints, held against the contract."""
+
+from __future__ import annotations
+
+from admin_api.app import STREAMS
+from admin_api.switchboard import SWITCHBOARD
+from tests.admin_api.served import Served
+
+# contracts/plane.md, rows 1 to 3, 6, 7 and 23, and design.md, "Routes, natively".
+CONTRACT = {
+    ("GET", "/health"): "public",
+    ("GET", "/stats"): "public",
+    ("GET", "/stats/stream"): "public",
+    ("GET", "/system/logs"): "public",
+    ("GET", "/system/logs/stream"): "public",
+    ("POST", "/sync"): "protected",
+    ("GET", "/metrics"): "public",
+    ("GET", "/openapi.json"): "public",
+    ("GET", "/routes"): "protected",
+    ("GET", "/routes/{host}"): "protected",
+    ("PUT", "/routes/{host}"): "protected",
+    ("DELETE", "/routes/{host}"): "protected",
+}
+
+
+async def test_endpoints_are_those_of_the_contract(served: Served) -> None:
+    """No more, no fewer, and protected where the seeds say so."""
+    dialect = served.app[SWITCHBOARD].dialects[0]
+    assert {(endpoint.method, endpoint.path): endpoint.access for endpoint in dialect.endpoints} == CONTRACT
+
+
+async def test_plane_takes_the_root_and_lets_pages_in(served: Served) -> None:
+    """What no other dialect claims is Plane's, and its contract allows any origin."""
+    dialect = served.app[SWITCHBOARD].dialects[0]
+    assert (dialect.name, dialect.prefix, dialect.any_origin) == ("plane", "", True)
+    assert len(served.app[STREAMS]) == 0
