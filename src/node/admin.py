@@ -1,0 +1,73 @@
+"""The admin API's listener: bound before anything is started, served when everything is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from admin_api.app import AdminSettings, build
+from node.data import worker_secret
+from node.settings import CannotStart, Settings
+from node.values import Address
+from node.version import version
+from state.store import Store
+
+_BACKLOG: Final = 128
+# Streams of logs and figures have ended by then (admin_api.sse); what is left is an ordinary answer.
+_SHUTDOWN_S: Final = 2.0
+
+
+def bind(setting: str, address: Address) -> socket.socket:
+    """A socket that has the address and does not listen yet; raises CannotStart."""
+    try:
+        family, kind, protocol, _name, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise cannot_listen(setting, address, error) from None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(place)
+    except OSError as error:
+        bound.close()
+        raise cannot_listen(setting, address, error) from None
+    return bound
+
+
+def cannot_listen(setting: str, address: str, error: OSError) -> CannotStart:
+    """The line for an operator whose address cannot be had."""
+    reasons = {
+        errno.EADDRINUSE: "is already in use",
+        errno.EACCES: "may not be used by this user (ports below 1024 need more rights)",
+        errno.EADDRNOTAVAIL: "is no address of this machine",
+    }
+    reason = reasons.get(error.errno or 0) or f"cannot be used: {error.strerror or os.strerror(error.errno or 0)}"
+    return CannotStart(f"{setting}: {address} {reason}")
+
+
+async def serve(store: Store, settings: Settings, bound: socket.socket, metrics: Callable[[], bytes]) -> web.AppRunner:
+    """Answer requests on a bound socket; the runner's `cleanup` ends it."""
+    application = build(store, store, store, admin_settings(settings), metrics)
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    await web.SockSite(runner, bound, backlog=_BACKLOG).start()
+    return runner
+
+
+def admin_settings(settings: Settings) -> AdminSettings:
+    """What the admin API needs of the settings, with the worker secret."""
+    return AdminSettings(
+        version=version(),
+        worker_secret=worker_secret(settings),
+        auth_mode=settings.auth.mode,
+        cloud=settings.is_cloud,
+        require_timestamp=settings.auth.require_timestamp,
+        admin_hosts=frozenset({*settings.admin.hosts, settings.admin.listen.host}),
+        trusted_origins=frozenset(settings.admin.trusted_origins),
+    )

@@ -1,0 +1,109 @@
+"""Talks to the admin API of a node."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.client
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from node.cli.errors import CommandError
+
+TIMEOUT_S = 30.0
+
+
+class ClientOptions(Protocol):
+    """The arguments that every command with a client has."""
+
+    admin: str
+    signature_secret_file: Path | None
+
+
+class Answer(NamedTuple):
+    """What the admin API said."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:  # noqa: ANN401  JSON is anything
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+class AdminClient:
+    """Sends one request per connection to the admin API at `base`, signed when there is a secret."""
+
+    def __init__(self, base: str, secret: str | None = None) -> None:
+        """A client; raises CommandError when `base` is not an address."""
+        try:
+            self._base = urlsplit(base if "://" in base else f"http://{base}")
+            is_usable = self._base.scheme in {"http", "https"} and self._base.hostname and self._base.port != 0
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise CommandError(f"--admin: {base!r} is not an address such as http://127.0.0.1:8081", 2)
+        self._secret = secret
+
+    def call(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """The answer to a request with an optional JSON body; raises CommandError when it is an error, or none came."""
+        payload = b"" if body is None else json.dumps(body).encode()
+        fields = {**(headers or {}), **self._signature(payload)}
+        if body is not None:
+            fields["Content-Type"] = "application/json"
+        answer = self._exchange(method, path, payload, fields)
+        if answer.status >= 400:
+            raise CommandError(f"{method} {path}: {answer.status}: {_reason(answer)}")
+        return answer
+
+    def _exchange(self, method: str, path: str, payload: bytes, fields: Mapping[str, str]) -> Answer:
+        connection = self._connect()
+        try:
+            connection.request(method, self._base.path.rstrip("/") + path, payload or None, dict(fields))
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or error
+            where = self._base.geturl()
+            raise CommandError(
+                f"no answer from the admin API at {where}: {reason} (is the node up? see --admin)"
+            ) from None
+        finally:
+            connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._base.scheme == "https" else http.client.HTTPConnection
+        return kind(str(self._base.hostname), self._base.port, timeout=TIMEOUT_S)
+
+    def _signature(self, payload: bytes) -> dict[str, str]:
+        # contracts/plane.md decision 19: with a timestamp a captured request is worthless after five minutes.
+        if self._secret is None:
+            return {}
+        timestamp = str(int(time.time()))
+        signature = hmac.digest(self._secret.encode(), timestamp.encode() + b"." + payload, hashlib.sha256)
+        return {"X-Timestamp": timestamp, "X-Signature": signature.hex()}
+
+
+def connect(options: ClientOptions) -> AdminClient:
+    """The client that a command's arguments ask for; raises CommandError when the secret cannot be read."""
+    path = options.signature_secret_file
+    if path is None:
+        return AdminClient(options.admin)
+    try:
+        return AdminClient(options.admin, path.read_text(encoding="utf-8").strip())
+    except OSError as error:
+        raise CommandError(f"--signature-secret-file: {path}: {error.strerror}") from None
+
+
+def _reason(answer: Answer) -> str:
+    if answer.status == 401:
+        return "the node asks for a signature (see --signature-secret-file)"
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return answer.body.decode(errors="replace").strip() or http.client.responses.get(answer.status, "an error")

@@ -1,0 +1,46 @@
+"""`zexio tokens`: mint a mesh token with the secret of the node on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from node.cli.configured import configured, reader
+from node.cli.errors import CommandError
+from node.data import DataFolder
+from node.tokens import Bearer, mint
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from node.settings import Settings
+
+
+def issue(options: Namespace) -> None:
+    """Print a token that the node on this machine believes."""
+    settings = configured(reader(options.config, {"--data": options.data}))
+    bearer = Bearer(
+        org_id=options.org,
+        user_id=options.user,
+        source=options.source,
+        target=options.target,
+        issuer=settings.jwt.issuer,
+        audience=settings.jwt.audience,
+    )
+    token = mint(bearer, _secret(settings), issued_at=int(time.time()), ttl_s=options.ttl)
+    print(json.dumps({"token": token, "expires_in": options.ttl}) if options.json else token)
+
+
+def _secret(settings: Settings) -> str:
+    if settings.jwt.secret:
+        return settings.jwt.secret
+    if settings.jwt.pem_files or settings.jwt.jwks_url:
+        raise CommandError("this node believes public keys only; mint the token where the private key is")
+    path = DataFolder(settings.node.data).mesh_secret
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise CommandError(f"there is no {path}; name the node's folder with --data, or start it once") from None
+    except PermissionError:
+        raise CommandError(f"this user may not read {path}; run as the user that the node runs as") from None

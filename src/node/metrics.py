@@ -1,0 +1,131 @@
+"""The node's metrics as Prometheus reads them. No label grows with the number of hosts or visitors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from mesh.channel import TargetReport
+from node.tally import Tally, Totals
+from node.version import version
+from state.observed import Observed
+from state.ports import Views
+
+# In the order of `tally.COUNTS`.
+_COUNTERS: Final = (
+    ("accepted", "zexio_connections_accepted", "Connections of visitors."),
+    ("refused", "zexio_connections_refused", "Connections beyond the limit, closed at once."),
+    ("dials", "zexio_target_connections", "Connections made to targets."),
+    ("received", "zexio_received_bytes", "Bytes of request bodies."),
+    ("sent", "zexio_sent_bytes", "Bytes of response bodies."),
+    ("dropped_records", "zexio_access_records_dropped", "Access records that nobody read in time."),
+)
+_HOST: Final = (
+    ("cpu_usage", "zexio_host_cpu_percent", "Share of the processors in use."),
+    ("memory_used", "zexio_host_memory_used_bytes", "Memory in use."),
+    ("memory_total", "zexio_host_memory_bytes", "Memory of the machine."),
+    ("disk_used", "zexio_host_disk_used_bytes", "Used space of the root file system."),
+    ("disk_total", "zexio_host_disk_bytes", "Size of the root file system."),
+)
+
+
+class Metrics(Collector):
+    """Reads the values when it is asked, so that nothing is kept twice."""
+
+    def __init__(self, views: Views, tally: Tally, top_targets: int = 0) -> None:
+        """`top_targets` is the number of targets, the busiest first, that get figures of their own."""
+        self._views = views
+        self._tally = tally
+        self._top_targets = top_targets
+        self._version = version()
+        self._started_at = time.time()
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def render(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric of the node; called by the registry."""
+        totals = self._tally.totals()
+        yield InfoMetricFamily("zexio_build", "The program.", {"version": self._version})
+        yield _gauge("process_start_time_seconds", "When the control process started.", self._started_at)
+        # prometheus_client has a collector for this, which reads files; a scrape runs on the admin API's loop.
+        yield CounterMetricFamily("process_cpu_seconds", "CPU time of the control process.", value=time.process_time())
+        yield from _requests(totals)
+        desired, observed = self._views.desired.value, self._views.observed.value
+        yield from _workers(observed)
+        yield _gauge("zexio_desired_revision", "The newest revision of desired state.", desired.revision)
+        yield _gauge("zexio_routes", "Routes in desired state.", len(desired.routes))
+        yield from _host(observed)
+        yield from _targets(self._tally, self._top_targets)
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: the registry need not collect to learn the names."""
+        return iter(())
+
+
+def _requests(totals: Totals) -> Iterator[Metric]:
+    requests = CounterMetricFamily("zexio_requests", "Answered requests by class of status.", labels=["status"])
+    for status, number in sorted(totals.statuses.items()):
+        requests.add_metric([status], number)
+    yield requests
+    failures = CounterMetricFamily(
+        "zexio_failures", "Answers that the proxy made, by cause (RFC 9209).", labels=["cause"]
+    )
+    for cause, number in sorted(totals.causes.items()):
+        failures.add_metric([cause], number)
+    yield failures
+    for count, name, text in _COUNTERS:
+        yield CounterMetricFamily(name, text, value=totals.counts[count])
+    yield _gauge("zexio_requests_in_flight", "Requests that a target is working on.", totals.in_flight)
+    yield _gauge("zexio_connections", "Connections of visitors that are open.", totals.connections)
+
+
+def _workers(observed: Observed) -> Iterator[Metric]:
+    ready = GaugeMetricFamily("zexio_worker_ready", "Whether the worker serves.", labels=["worker"])
+    restarts = CounterMetricFamily("zexio_worker_restarts", "How often the worker was replaced.", labels=["worker"])
+    revision = GaugeMetricFamily("zexio_worker_revision", "The revision that the worker serves.", labels=["worker"])
+    for worker in observed.workers:
+        label = [str(worker.index)]
+        ready.add_metric(label, worker.ready)
+        restarts.add_metric(label, worker.restarts)
+        revision.add_metric(label, worker.revision)
+    yield from (ready, restarts, revision)
+
+
+def _host(observed: Observed) -> Iterator[Metric]:
+    if observed.host is not None:
+        for field, name, text in _HOST:
+            yield _gauge(name, text, getattr(observed.host, field))
+
+
+def _targets(tally: Tally, most: int) -> Iterator[Metric]:
+    if not most:
+        return
+    sums: dict[str, TargetReport] = {}
+    for seen in tally.targets():
+        known = sums.get(seen.address, TargetReport(seen.address, 0, 0, 0))
+        sums[seen.address] = msgspec.structs.replace(
+            known, in_flight=known.in_flight + seen.in_flight, requests=known.requests + seen.requests
+        )
+    busiest = sorted(sums.values(), key=lambda target: -target.requests)[:most]
+    requests = CounterMetricFamily("zexio_target_requests", "Requests to the busiest targets.", labels=["target"])
+    in_flight = GaugeMetricFamily(
+        "zexio_target_in_flight", "Requests in flight to the busiest targets.", labels=["target"]
+    )
+    for target in busiest:
+        requests.add_metric([target.address], target.requests)
+        in_flight.add_metric([target.address], target.in_flight)
+    yield from (requests, in_flight)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

@@ -1,0 +1,161 @@
+"""Runs a node: everything constructed in order, one task group, and the same order backwards when it is to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+
+import structlog
+import uvloop
+
+from mesh.fleet import Fleet
+from mesh.listener import ListenSpec
+from mesh.routes import Snapshot
+from node.admin import bind, cannot_listen, serve
+from node.compile import Edge
+from node.data import DataFolder
+from node.host import keep_measuring
+from node.logging import configure
+from node.mesh_keys import MeshKeys
+from node.metrics import Metrics
+from node.observe import Observer
+from node.publish import Publisher
+from node.reload import Reloader, with_settings
+from node.settings import CannotStart, Settings
+from node.signals import Signals
+from state.cell import Cell
+from state.errors import StateError
+from state.journal import Journal
+from state.secrets import Secrets
+from state.store import Store
+
+
+def run(settings: Settings, read: Callable[[], Settings]) -> int:
+    """Run a node until SIGTERM or SIGINT; the exit code. `read` gives the settings anew when SIGHUP asks for it.
+
+    Raises CannotStart.
+    """
+    # Whatever this process makes, the database and its journal included, is for its user alone.
+    os.umask(0o077)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_live(settings, read))
+        except StateError as error:
+            raise CannotStart(str(error)) from None
+        except ExceptionGroup:
+            structlog.get_logger().exception("the node failed")
+            return 1
+        except asyncio.CancelledError:
+            # The second signal: whoever sent it wants no more waiting, and no complaint.
+            return 0
+    return 0
+
+
+async def _live(settings: Settings, read: Callable[[], Settings]) -> None:
+    signals = Signals()
+    signals.install()
+    journal = Journal(settings.log.entries)
+    configure(settings.log, journal, sys.stderr)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(await _open_store(settings, journal))
+        edge = Cell(with_settings(Edge(), settings))
+        keys = MeshKeys(settings, edge)
+        await keys.first_fetch()
+        observer = Observer(store.observed, keys)
+        publisher = Publisher(store.desired, edge, observer.live)
+        metrics = Metrics(store, observer.tally, settings.metrics.top_targets)
+
+        admin = stack.enter_context(bind("admin.listen", settings.admin.listen))
+        fleet = await _start_mesh(settings, publisher.first(), observer, stack)
+        runner = await serve(store, settings, admin, metrics.render)
+        stack.push_async_callback(runner.cleanup)
+        _announce(settings, fleet, admin)
+
+        async with asyncio.TaskGroup() as group:
+            reloader = Reloader(settings, keys, edge)
+            work = [
+                group.create_task(publisher.follow(fleet), name="publish"),
+                group.create_task(keep_measuring(store.observed), name="measure"),
+                group.create_task(keys.run(), name="keys"),
+                group.create_task(_reload_when_asked(signals, reloader, read, journal), name="reload"),
+            ]
+            await signals.stop.wait()
+            structlog.get_logger().info("stopping", drain_s=settings.node.drain_s)
+            for task in work:
+                task.cancel()
+    structlog.get_logger().info("stopped")
+
+
+async def _open_store(settings: Settings, journal: Journal) -> Store:
+    folder = DataFolder(settings.node.data)
+    folder.prepare()
+    if folder.is_exposed():
+        structlog.get_logger().warning(
+            "others may look into the data folder", path=str(folder.path), advice="chmod 700"
+        )
+    secrets = Secrets.load_or_create(folder.node_key)
+    return await Store.open(settings.node.store or folder.store_url, secrets, journal=journal)
+
+
+async def _start_mesh(settings: Settings, snapshot: Snapshot, observer: Observer, stack: AsyncExitStack) -> Fleet:
+    listen = [ListenSpec(address.host, address.port) for address in settings.mesh.listen]
+    fleet = Fleet(listen, settings.mesh.workers, observer)
+    stack.push_async_callback(_drain, fleet, settings.node.drain_s)
+    try:
+        fleet.bind()
+    except OSError as error:
+        raise _unavailable(settings, error) from None
+    try:
+        await fleet.start(snapshot)
+    except TimeoutError:
+        raise CannotStart("mesh.workers: the workers do not start; their own words are above") from None
+    return fleet
+
+
+def _unavailable(settings: Settings, error: OSError) -> CannotStart:
+    """Which of the mesh's addresses it is that cannot be had, and why."""
+    for address in settings.mesh.listen:
+        try:
+            bind("mesh.listen", address).close()
+        except CannotStart as found:
+            return found
+    return cannot_listen("mesh.listen", ", ".join(settings.mesh.listen), error)
+
+
+async def _drain(fleet: Fleet, deadline_s: float) -> None:
+    try:
+        await fleet.drain(deadline_s)
+    except asyncio.CancelledError:
+        # The second signal.
+        for pid in fleet.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await fleet.drain(0.0)
+
+
+async def _reload_when_asked(
+    signals: Signals, reloader: Reloader, read: Callable[[], Settings], journal: Journal
+) -> None:
+    while True:
+        await signals.reload.wait()
+        signals.reload.clear()
+        settings = reloader.reload(read)
+        configure(settings.log, journal, sys.stderr)
+
+
+def _announce(settings: Settings, fleet: Fleet, admin: socket.socket) -> None:
+    """Say where the node listens; with port 0 there is no other way to know."""
+    first, *others = settings.mesh.listen
+    host, port = admin.getsockname()[:2]
+    structlog.get_logger().info(
+        "serving",
+        mesh=[f"{first.rpartition(':')[0]}:{fleet.port}", *others],
+        admin=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        workers=settings.mesh.workers,
+        data=str(settings.node.data),
+    )

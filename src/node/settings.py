@@ -1,0 +1,244 @@
+"""The node's one settings value: sections, defaults, and the rules that no node may start against."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+
+from mesh.keys import MIN_SECRET_BYTES, WELL_KNOWN_SECRET
+from node.sources import Entry, Problem, read_environment, read_file, read_flags
+from node.values import (
+    Address,
+    Count,
+    Leeway,
+    Network,
+    Number,
+    Seconds,
+    Secret,
+    Size,
+    Suffix,
+    Url,
+    accepts,
+    convert,
+    holds_secret,
+    is_loopback,
+)
+
+
+class NodeSection(msgspec.Struct, frozen=True, kw_only=True):
+    """The node as a whole: `data` is the folder of all it keeps, `store` a database URL in place of SQLite there."""
+
+    data: Path
+    store: Secret | None = None
+    drain_s: Seconds = 30.0
+
+
+class MeshSection(msgspec.Struct, frozen=True, kw_only=True):
+    """The data plane. The fields above the blank line are the node's own, those below it are `mesh.MeshSettings`."""
+
+    listen: tuple[Address, ...] = (Address("0.0.0.0:8082"),)
+    workers: Count = 1
+    internal_suffixes: tuple[Suffix, ...] = (Suffix("zexio.internal"),)
+    project_suffixes: tuple[Suffix, ...] = (Suffix("zexio.app"), Suffix("zexio.dev"))
+    default_access: Literal["by_suffix", "tenant"] = "by_suffix"
+    trusted_proxies: tuple[Network, ...] = ()
+
+    max_head_bytes: Size = 32 * 1024
+    max_headers: Count = 100
+    max_target_bytes: Size = 8 * 1024
+    max_connections: Count = 65_536
+    max_requests_per_connection: Count = 10_000
+    head_timeout_s: Seconds = 10.0
+    body_idle_s: Seconds = 60.0
+    keepalive_idle_s: Seconds = 75.0
+    tunnel_idle_s: Seconds = 3600.0
+    pool_idle_s: Seconds = 60.0
+    pool_size: Number = 256
+
+
+class AdminSection(msgspec.Struct, frozen=True, kw_only=True):
+    """The admin API's listener; `open_to_network` allows an unsigned API on more than loopback.
+
+    `hosts` are further names that it is called by, `trusted_origins` web pages that may use it.
+    """
+
+    listen: Address = Address("127.0.0.1:8081")
+    open_to_network: bool = False
+    hosts: tuple[Suffix, ...] = ()
+    trusted_origins: tuple[Url, ...] = ()
+
+
+class AuthSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Worker authentication (contracts/plane.md decisions 2 and 19)."""
+
+    mode: Literal["auto", "always", "open"] = "auto"
+    require_timestamp: bool = False
+    worker_secret_file: Path | None = None
+
+
+class CloudSection(msgspec.Struct, frozen=True, kw_only=True):
+    """The cloud account this node belongs to, if any; both `token` and `worker_id` make it cloud mode."""
+
+    api_url: Url | None = None
+    token: Secret | None = None
+    worker_id: str | None = None
+
+
+class JwtSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which mesh tokens are believed: a shared secret, PEM public keys, a JWKS URL, or any of them together."""
+
+    secret: Secret | None = None
+    pem_files: tuple[Path, ...] = ()
+    jwks_url: Url | None = None
+    issuer: Annotated[str, msgspec.Meta(min_length=1)] = "zexio-service-mesh"
+    audience: str | None = None
+    leeway_s: Leeway = 30.0
+    max_token_bytes: Size = 8192
+
+
+class LogSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What the node says about itself, and about requests."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "human", "json"] = "auto"
+    access: Literal["json", "combined", "off"] = "off"
+    entries: Count = 10_000
+
+
+class MetricsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What Prometheus is told: `top_targets` is the number of targets that get figures of their own."""
+
+    top_targets: Number = 0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be configured, validated once."""
+
+    node: NodeSection
+    mesh: MeshSection
+    admin: AdminSection = AdminSection()
+    auth: AuthSection = AuthSection()
+    cloud: CloudSection = CloudSection()
+    jwt: JwtSection = JwtSection()
+    log: LogSection = LogSection()
+    metrics: MetricsSection = MetricsSection()
+
+    @property
+    def is_cloud(self) -> bool:
+        """Whether a cloud account is configured (contracts/plane.md decision 2)."""
+        return bool(self.cloud.token and self.cloud.worker_id)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether protected endpoints of the admin API ask for a signature."""
+        return self.auth.mode == "always" or (self.auth.mode == "auto" and self.is_cloud)
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `problems` holds every reason."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        """All problems at once, one line each."""
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class CannotStart(Exception):
+    """The settings are valid, and the node cannot start with them here; one line that names the one to change."""
+
+
+def load(config: Path | None, environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
+    """The settings of a file, the environment and flags (`node.sources.FLAGS`), of which the later wins.
+
+    Raises SettingsError with every unknown name, wrong value and broken rule.
+    """
+    kinds = known_keys()
+    found = [*(read_file(config, kinds) if config else ()), *read_environment(environ, kinds), *read_flags(flags)]
+    problems = [each for each in found if isinstance(each, Problem)]
+    values: dict[str, object] = {"node.data": default_data(environ), "mesh.workers": os.cpu_count() or 1}
+    origins: dict[str, str] = {}
+    for entry in found:
+        if isinstance(entry, Entry):
+            _accept(entry, kinds[entry.key], values, problems)
+            origins[entry.key] = entry.origin
+    settings = assemble(values)
+    problems += [Problem(origins.get(key, key), reason) for key, reason in _broken_rules(settings)]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def known_keys() -> dict[str, object]:
+    """The type of every setting by its key, `mesh.workers` for example."""
+    sections = get_type_hints(Settings)
+    return {
+        f"{section}.{name}": kind
+        for section, fields in sections.items()
+        for name, kind in get_type_hints(fields, include_extras=True).items()
+    }
+
+
+def flatten(settings: Settings) -> dict[str, object]:
+    """The value of every setting by its key."""
+    return {key: getattr(getattr(settings, key.partition(".")[0]), key.partition(".")[2]) for key in known_keys()}
+
+
+def default_data(environ: Mapping[str, str]) -> Path:
+    """The data folder when none is configured: a system folder for root, else one in the home folder."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/zexio")
+    return Path(environ.get("HOME") or Path.home()) / ".local/share/zexio"
+
+
+def _accept(entry: Entry, kind: object, values: dict[str, object], problems: list[Problem]) -> None:
+    try:
+        values[entry.key] = convert(entry.raw, kind, from_text=entry.from_text)
+    except ValueError:
+        shown = "this value" if holds_secret(kind) else repr(entry.raw)
+        problems.append(Problem(entry.origin, f"{shown} is not accepted; give {accepts(kind)}"))
+
+
+def assemble(values: Mapping[str, object]) -> Settings:
+    """The settings that hold these values by their keys, and defaults for the rest; the reverse of `flatten`."""
+    sections: dict[str, dict[str, Any]] = defaultdict(dict)
+    for key, value in values.items():
+        section, _dot, name = key.partition(".")
+        sections[section][name] = value
+    return Settings(**{section: fields(**sections[section]) for section, fields in get_type_hints(Settings).items()})
+
+
+def _broken_rules(settings: Settings) -> Iterator[tuple[str, str]]:
+    if not settings.mesh.listen:
+        yield "mesh.listen", f"the mesh needs an address; give {Address.ACCEPTS}"
+    yield from _weak_secret(settings.jwt.secret)
+    if settings.jwt.jwks_url and not _is_private(settings.jwt.jwks_url):
+        yield "jwt.jwks_url", "keys fetched over plain HTTP can be replaced on the way; give an https:// address"
+    if not (settings.is_signed or settings.admin.listen.is_loopback or settings.admin.open_to_network):
+        yield (
+            "admin.listen",
+            (
+                f"{settings.admin.listen} opens the unsigned admin API to the network; give a loopback address, "
+                'set auth.mode = "always", or say --admin-open-to-network (admin.open_to_network = true)'
+            ),
+        )
+
+
+def _weak_secret(secret: str | None) -> Iterator[tuple[str, str]]:
+    if secret is None:
+        return
+    advice = "give a random one, or none and the node makes its own"
+    if secret.encode() == WELL_KNOWN_SECRET:
+        yield "jwt.secret", f"this is the published example secret, with which anybody can mint tokens; {advice}"
+    elif len(secret.encode()) < MIN_SECRET_BYTES:
+        yield "jwt.secret", f"the secret is shorter than {MIN_SECRET_BYTES} bytes (RFC 7518 section 3.2); {advice}"
+
+
+def _is_private(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")

@@ -1,0 +1,133 @@
+"""The kinds of value a setting may hold, each checked when it is made and able to say what it accepts."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal, Self, Union, get_args, get_origin
+
+import msgspec
+
+from state.hosts import fold_host
+
+Count = Annotated[int, msgspec.Meta(ge=1, description="a whole number, 1 or more")]
+Size = Annotated[int, msgspec.Meta(ge=1, description="a whole number of bytes, 1 or more")]
+Number = Annotated[int, msgspec.Meta(ge=0, description="a whole number, 0 or more")]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000, description="a number of seconds above 0")]
+Leeway = Annotated[float, msgspec.Meta(ge=0, le=60, description="a number of seconds from 0 to 60")]
+Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+", description="an http:// or https:// address")]
+
+_PLAIN_KINDS: Final[Mapping[object, str]] = {bool: "true or false", str: "text", Path: "the path of a file or folder"}
+
+
+class Address(str):
+    """Where to listen: `HOST:PORT` or `[IPV6]:PORT`; port 0 lets the system choose."""
+
+    __slots__ = ()
+    ACCEPTS: ClassVar[str] = "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535"
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError when `text` is not an address."""
+        host, colon, port = text.rpartition(":")
+        bare = ":" not in host or (host.startswith("[") and host.endswith("]"))
+        if not (host and colon and bare and port.isascii() and port.isdigit() and int(port) <= 65_535):
+            raise ValueError(cls.ACCEPTS)
+        return super().__new__(cls, text)
+
+    @property
+    def host(self) -> str:
+        """The host without brackets."""
+        return self.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port, 0 to 65535."""
+        return int(self.rpartition(":")[2])
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this machine can connect."""
+        return is_loopback(self.host)
+
+
+class Network(str):
+    """A range of IP addresses in CIDR form; a single address is a range of one."""
+
+    __slots__ = ()
+    ACCEPTS: ClassVar[str] = "a network such as 10.0.0.0/8 or fd00::/8"
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError when `text` is not a network, or has bits set beyond its prefix."""
+        return super().__new__(cls, str(ipaddress.ip_network(text)))
+
+
+class Suffix(str):
+    """The end of host names, folded to lower case: `zexio.internal` stands for every name below it."""
+
+    __slots__ = ()
+    ACCEPTS: ClassVar[str] = "a domain name such as zexio.internal"
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError when `text` is not a domain name."""
+        return super().__new__(cls, fold_host(text.removeprefix("*").strip(".")))
+
+
+class Secret(str):
+    """Text that a printed settings value does not show."""
+
+    __slots__ = ()
+    ACCEPTS: ClassVar[str] = "text, kept secret"
+
+    def __repr__(self) -> str:
+        """Stars, whatever the text is."""
+        return "'***'"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this name or address without brackets stands for this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def accepts(kind: object) -> str:
+    """What a setting of this type takes, in words for an error message."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        described = (getattr(meta, "description", None) for meta in get_args(kind)[1:])
+        return next((str(text) for text in described if text), "text")
+    if origin is Literal:
+        return "one of " + ", ".join(f'"{choice}"' for choice in get_args(kind))
+    if origin is tuple:
+        return f"a list, each {accepts(get_args(kind)[0])}"
+    if is_union(kind):
+        return accepts(get_args(kind)[0])
+    return str(getattr(kind, "ACCEPTS", None) or _PLAIN_KINDS.get(kind, "text"))
+
+
+def convert(raw: object, kind: object, *, from_text: bool) -> object:
+    """`raw` as a value of `kind`; raises ValueError (msgspec.ValidationError) when it is not one.
+
+    With `from_text`, numbers and booleans may be spelled as text. A list may always be spelled as text with commas.
+    """
+    if get_origin(kind) is tuple and isinstance(raw, str):
+        raw = [part.strip() for part in raw.split(",") if part.strip()]
+    return msgspec.convert(raw, kind, strict=not from_text, dec_hook=_make)
+
+
+def holds_secret(kind: object) -> bool:
+    """Whether values of this type must not be repeated in a message."""
+    return kind is Secret or (is_union(kind) and Secret in get_args(kind))
+
+
+def is_union(kind: object) -> bool:
+    """Whether this type is written `X | Y`."""
+    return get_origin(kind) in {Union, type(int | str)}
+
+
+def _make(kind: type, raw: object) -> object:
+    if not isinstance(raw, str):
+        raise TypeError(accepts(kind))
+    return kind(raw)

@@ -1,0 +1,84 @@
+"""The client of the admin API."""
+
+from __future__ import annotations
+
+import asyncio
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from node.cli.client import AdminClient, Answer, connect
+from node.cli.errors import CommandError
+from tests.node.cli.conftest import Api
+
+
+async def call(client: AdminClient, method: str, path: str, body: object = None) -> Answer:
+    """Call from a thread, as the client blocks."""
+    return await asyncio.to_thread(client.call, method, path, body)
+
+
+async def test_an_answer_has_status_headers_and_body(api: Api) -> None:
+    """As the API gave it."""
+    answer = await call(
+        AdminClient(api.url), "PUT", "/routes/a.example.com", {"targets": [{"url": "http://127.0.0.1:1"}]}
+    )
+    assert answer.status == 201
+    assert answer.headers["ETag"]
+    assert answer.json()["host"] == "a.example.com"
+
+
+async def test_a_base_without_a_scheme_is_http(api: Api) -> None:
+    """`--admin 127.0.0.1:8081` is what people type."""
+    answer = await call(AdminClient(api.url.removeprefix("http://")), "GET", "/health")
+    assert answer.body == b"OK"
+
+
+async def test_an_error_is_the_api_s_own_sentence(api: Api) -> None:
+    """With the request and the status before it."""
+    with pytest.raises(CommandError, match=r"^GET /routes/a\.example\.com: 404: a\.example\.com has no route"):
+        await call(AdminClient(api.url), "GET", "/routes/a.example.com")
+
+
+@pytest.mark.parametrize("base", ["ftp://host", "http://", "http://[::1", "host:port", "host:0"])
+def test_a_wrong_address_is_a_wrong_call(base: str) -> None:
+    """The exit code is that of usage."""
+    with pytest.raises(CommandError, match=r"--admin") as caught:
+        AdminClient(base)
+    assert caught.value.exit_code == 2
+
+
+def test_nobody_there_is_one_line() -> None:
+    """It says what to look at."""
+    with pytest.raises(
+        CommandError, match=r"no answer from the admin API at http://127\.0\.0\.1:1: Connection refused"
+    ):
+        AdminClient("http://127.0.0.1:1").call("GET", "/health")
+
+
+class TestCloudMode:
+    """Against a node that asks for signatures."""
+
+    @pytest.fixture
+    def environ(self) -> dict[str, str]:
+        """Timestamps are mandatory too."""
+        return {"ZEXIO_AUTH_MODE": "always", "ZEXIO_AUTH_REQUIRE_TIMESTAMP": "true"}
+
+    async def test_a_signed_request_is_believed(self, api: Api) -> None:
+        """Signed with the worker secret, with and without a body (contracts/plane.md, Auth)."""
+        options = Namespace(admin=api.url, signature_secret_file=api.data / "worker.secret")
+        body = {"targets": [{"url": "http://127.0.0.1:1"}]}
+        assert (await call(connect(options), "PUT", "/routes/a.example.com", body)).status == 201
+        assert (await call(connect(options), "GET", "/routes")).json()["routes"][0]["host"] == "a.example.com"
+
+    async def test_an_unsigned_request_gets_advice(self, api: Api) -> None:
+        """The flag that helps is named."""
+        with pytest.raises(CommandError, match=r"401: .*--signature-secret-file"):
+            await call(AdminClient(api.url), "GET", "/routes")
+
+
+def test_a_secret_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    """The file is named."""
+    options = Namespace(admin="http://127.0.0.1:1", signature_secret_file=tmp_path / "absent")
+    with pytest.raises(CommandError, match=r"--signature-secret-file: .*absent: No such file"):
+        connect(options)

@@ -1,0 +1,103 @@
+"""Reading the settings again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from mesh.channel import encode
+from mesh.routes import Delta, MeshSettings
+from node.compile import Edge
+from node.mesh_keys import MeshKeys
+from node.reload import Reloader, differences, merge, with_settings
+from node.settings import Settings, load
+from state.cell import Cell
+
+
+class Running:
+    """A node's settings, keys and edge."""
+
+    def __init__(self, read: Callable[..., Settings]) -> None:
+        """As a node has them after its start."""
+        settings = read()
+        self.edge = Cell(with_settings(Edge(), settings))
+        self.reloader = Reloader(settings, MeshKeys(settings, self.edge), self.edge)
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Settings]:
+    """Reads settings from these variables."""
+
+    def read(**environ: str) -> Settings:
+        return load(None, {name.upper(): text for name, text in environ.items()}, {"--data": str(tmp_path)})
+
+    return read
+
+
+async def test_limits_change_in_a_running_node(read: Callable[..., Settings]) -> None:
+    """The edge has them, so the publisher sends them."""
+    running = Running(read)
+    before = running.edge.revision
+    with capture_logs() as logs:
+        running.reloader.reload(lambda: read(zexio_mesh_max_headers="50", zexio_log_access="json"))
+    limits = running.edge.value.limits
+    assert (limits.max_headers, limits.access_log) == (50, "json")
+    assert running.edge.revision > before
+    assert logs[0]["changed"] == ["mesh.max_headers", "log.access"]
+
+
+async def test_settings_that_need_a_restart_are_named(read: Callable[..., Settings]) -> None:
+    """They stay as they are until then, also in what the next reload compares with."""
+    running = Running(read)
+    for _again in range(2):
+        with capture_logs() as logs:
+            settings = running.reloader.reload(lambda: read(zexio_mesh_workers="9", zexio_admin_listen="127.0.0.1:1"))
+        assert settings == running.reloader.settings == read()
+        assert logs[-1]["settings"] == ["mesh.workers", "admin.listen"]
+
+
+async def test_wrong_settings_change_nothing(read: Callable[..., Settings]) -> None:
+    """The log has every reason."""
+    running = Running(read)
+    edge = running.edge.value
+    with capture_logs() as logs:
+        running.reloader.reload(lambda: read(zexio_mesh_max_headers="many", zexio_log_levle="info"))
+    assert running.edge.value is edge
+    assert len(logs[0]["reasons"]) == 2
+
+
+async def test_an_unfit_key_changes_nothing(read: Callable[..., Settings], tmp_path: Path) -> None:
+    """Neither keys nor limits: a reload happens as a whole or not at all."""
+    running = Running(read)
+    edge = running.edge.value
+    with capture_logs() as logs:
+        running.reloader.reload(
+            lambda: read(zexio_jwt_pem_files=str(tmp_path / "absent.pem"), zexio_mesh_max_headers="50")
+        )
+    assert running.edge.value is edge
+    assert "absent.pem cannot be read" in logs[0]["reasons"][0]
+
+
+def test_the_edge_has_every_limit(read: Callable[..., Settings]) -> None:
+    """Settings and data plane call the limits by the same names, and agree about the defaults."""
+    edge = with_settings(Edge(), read(zexio_mesh_default_access="tenant", zexio_mesh_internal_suffixes="corp"))
+    assert edge.limits == MeshSettings()
+    assert (edge.tenant_everywhere, edge.internal_suffixes) == (True, ("corp",))
+
+
+def test_the_edge_can_be_sent(read: Callable[..., Settings]) -> None:
+    """The encoder of the channel knows no other text than `str`."""
+    edge = with_settings(Edge(), read(zexio_mesh_trusted_proxies="10.0.0.0/8", zexio_mesh_project_suffixes="my.app"))
+    assert edge.limits.project_suffixes == ("my.app",)
+    assert encode(Delta(revision=1, settings=edge.limits))
+
+
+def test_merge_takes_only_what_may_change(read: Callable[..., Settings]) -> None:
+    """Sections of the data plane and the log change, sockets and files do not."""
+    wanted = read(zexio_mesh_workers="9", zexio_mesh_pool_size="3", zexio_node_drain_s="1")
+    merged = merge(read(), wanted)
+    assert differences(read(), merged) == ["mesh.pool_size"]
+    assert differences(merged, wanted) == ["node.drain_s", "mesh.workers"]

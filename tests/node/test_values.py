@@ -1,0 +1,123 @@
+"""The kinds of setting values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from node.values import (
+    Address,
+    Count,
+    Leeway,
+    Network,
+    Seconds,
+    Secret,
+    Suffix,
+    Url,
+    accepts,
+    convert,
+    holds_secret,
+    is_loopback,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("127.0.0.1:8082", "127.0.0.1", 8082), ("[::1]:0", "::1", 0), ("localhost:1", "localhost", 1)],
+)
+def test_an_address_knows_its_host_and_port(text: str, host: str, port: int) -> None:
+    """Brackets belong to the spelling of an IPv6 address, not to the address."""
+    address = Address(text)
+    assert (address.host, address.port, address) == (host, port, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8082", ":8082", "host:", "host:x", "host:65536", "::1:8082", "a:b:1", "h:-1", "h:٣"]
+)
+def test_what_is_not_an_address_is_refused(text: str) -> None:
+    """A bare port, a bare IPv6 address and a port out of range are not addresses."""
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        Address(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *[("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True)],
+        *[("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("example.com", False), ("", False)],
+    ],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    """Only loopback addresses and `localhost` are private to the machine; all interfaces are not."""
+    assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "expected"),
+    [
+        ("3", Count, 3),
+        ("1.5", Seconds, 1.5),
+        ("true", bool, True),
+        ("0", bool, False),
+        ("/etc/zexio.toml", Path, Path("/etc/zexio.toml")),
+        ("10.0.0.0/8, ::1", tuple[Network, ...], ("10.0.0.0/8", "::1/128")),
+        ("*.Zexio.App.", Suffix, "zexio.app"),
+        ("json", Literal["json", "off"], "json"),
+        ("", tuple[Suffix, ...], ()),
+    ],
+)
+def test_text_becomes_a_value(raw: str, kind: object, expected: object) -> None:
+    """The environment and the command line have text only."""
+    assert convert(raw, kind, from_text=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        ("3", Count),
+        (0, Count),
+        (True, Count),
+        (-1.0, Seconds),
+        (float("inf"), Seconds),
+        (61, Leeway),
+        (7, Address),
+        (["127.0.0.1:1", 2], tuple[Address, ...]),
+        ("10.0.0.1/8", tuple[Network, ...]),
+        ("a b", Suffix),
+        ("a..b", Suffix),
+        ("ftp://host", Url),
+        ("xml", Literal["json", "off"]),
+    ],
+)
+def test_a_file_must_have_the_right_type(raw: object, kind: object) -> None:
+    """TOML has numbers, so a number in quotes is a mistake there."""
+    with pytest.raises(ValueError, match=r".+"):
+        convert(raw, kind, from_text=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Count, "a whole number, 1 or more"),
+        (Address, "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535"),
+        (Secret | None, "text, kept secret"),
+        (tuple[Network, ...], "a list, each a network such as 10.0.0.0/8 or fd00::/8"),
+        (Literal["a", "b"], 'one of "a", "b"'),
+        (bool, "true or false"),
+        (Path, "the path of a file or folder"),
+        (str | None, "text"),
+    ],
+)
+def test_every_kind_says_what_it_accepts(kind: object, words: str) -> None:
+    """The words end up in error messages."""
+    assert accepts(kind) == words
+
+
+def test_a_secret_does_not_show_in_a_repr() -> None:
+    """A printed settings value must not give a secret away."""
+    secret = convert("hunter2", Secret | None, from_text=True)
+    assert (secret, repr(secret)) == ("hunter2", "'***'")
+    assert holds_secret(Secret | None)
+    assert not holds_secret(str)
