@@ -1,0 +1,1 @@
+"""Zexio and its peers side by side, under one load, against one origin."""

@@ -1,0 +1,152 @@
+"""A run as text for the terminal, as Markdown for the README and as JSON for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.load.chart import draw
+from benchmarks.load.goals import Goal, judge
+from benchmarks.load.row import Row
+
+# Column titles by value; a value that is not here is saved and not shown.
+COLUMNS = {
+    "requests_s": "requests/s",
+    "of_saturation": "of saturation",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "max_ms": "max ms",
+    "p99_added_ms": "p99 added ms",
+    "sent_p99_ms": "p99 from send",
+    "generator_busy": "generator busy",
+    "cpu_us": "CPU us/request",
+    "user_us": "user",
+    "system_us": "system",
+    "rss_mib": "RSS MiB",
+    "rss_all_mib": "RSS all MiB",
+    "connections": "connections",
+    "still_open": "still open",
+    "connection_kib": "KiB/connection",
+    "rss_after_mib": "RSS MiB",
+    "mb_per_cpu_s": "MB/CPU second",
+    "mb_s": "MB/s",
+    "user_s": "user s",
+    "system_s": "system s",
+    "rss_peak_mib": "peak RSS MiB",
+    "rss_growth_mib": "growth MiB",
+    "changes": "changes",
+    "put_p50_ms": "PUT p50 ms",
+    "put_p99_ms": "PUT p99 ms",
+    "live_p50_ms": "live p50 ms",
+    "live_p99_ms": "live p99 ms",
+    "aborted": "aborted",
+    "files_before": "files before",
+    "files_after": "files after",
+    "answers": "answers",
+    "failed": "failed",
+}
+
+Line = list[str]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one run."""
+
+    machine: dict[str, object]
+    rows: tuple[Row, ...]
+
+    @property
+    def goals(self) -> list[Goal]:
+        """The budget held against the rows."""
+        return judge(self.rows)
+
+
+def text(rows: Sequence[Row]) -> str:
+    """The rows of one scenario as an aligned table."""
+    return _aligned(_lines(rows))
+
+
+def goals_text(goals: Sequence[Goal]) -> str:
+    """The goals as an aligned table, with a word on those that are not met."""
+    return "\n".join([_aligned(_goal_lines(goals)), *_notes(goals)])
+
+
+def markdown(report: Report) -> str:
+    """The run for the README: one table a scenario, then the goals."""
+    machine = report.machine
+    versions = ", ".join(f"{name} {number}" for name, number in _versions(machine).items())
+    made = f"`{machine['command']}`, {machine['date']}, commit {machine['commit']}, {machine['cores']} cores of"
+    parts = [f"{made} {machine['cpu']}, Linux {machine['kernel']}, Python {machine['python']}, {versions}."]
+    for scenario in dict.fromkeys(row.scenario for row in report.rows):
+        parts.append(f"**{scenario}**")
+        parts.append(_markdown(_lines([row for row in report.rows if row.scenario == scenario])))
+    parts += ["**goals**", _markdown(_goal_lines(report.goals)), *_notes(report.goals)]
+    return "\n\n".join(parts) + "\n"
+
+
+def save(report: Report, folder: Path, stem: str) -> list[Path]:
+    """Write STEM.json, STEM.md and STEM.svg; returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    goals = [[goal.name, goal.bound, goal.found, goal.verdict] for goal in report.goals]
+    saved = {"machine": report.machine, "goals": goals, "rows": report.rows}
+    contents = {
+        "json": msgspec.json.format(msgspec.json.encode(saved), indent=1).decode() + "\n",
+        "md": markdown(report),
+        "svg": draw(report.rows),
+    }
+    paths = [folder / f"{stem}.{kind}" for kind in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
+        path.write_text(content)
+    return paths
+
+
+def _versions(machine: dict[str, object]) -> dict[str, str]:
+    return msgspec.convert(machine["versions"], dict[str, str])
+
+
+def _lines(rows: Sequence[Row]) -> list[Line]:
+    names = [name for name in COLUMNS if any(name in row.values for row in rows)]
+    if not any(row.values.get("failed") for row in rows):
+        names = [name for name in names if name != "failed"]
+    compared = any(row.ratio is not None for row in rows)
+    titles = ["", "variant", *(COLUMNS[name] for name in names), *(["ratio"] if compared else [])]
+    return [titles, *([row.subject, row.variant, *_cells(row, names, compared=compared)] for row in rows)]
+
+
+def _cells(row: Row, names: Iterable[str], *, compared: bool) -> Line:
+    cells = [_number(row.values.get(name)) for name in names]
+    return [*cells, "-" if row.ratio is None else f"{row.ratio:.2f}x"] if compared else cells
+
+
+def _goal_lines(goals: Iterable[Goal]) -> list[Line]:
+    return [["goal", "bound", "measured", ""], *([goal.name, goal.bound, goal.found, goal.verdict] for goal in goals)]
+
+
+def _notes(goals: Iterable[Goal]) -> list[str]:
+    return [f"{goal.name}: {goal.note}" for goal in goals if goal.note and goal.verdict == "not met"]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _aligned(lines: Sequence[Line]) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(_padded(line, widths) for line in lines)
+
+
+def _padded(line: Line, widths: Sequence[int]) -> str:
+    named = [cell.ljust(width) for cell, width in zip(line[:2], widths[:2], strict=True)]
+    figures = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
+    return "  ".join([*named, *figures]).rstrip()
+
+
+def _markdown(lines: Sequence[Line]) -> str:
+    rule = ["---" if column < 2 else "---:" for column in range(len(lines[0]))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:]))

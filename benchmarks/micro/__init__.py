@@ -1,0 +1,1 @@
+"""What single steps of the request path cost."""
