@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from mesh import forward
 from mesh.errors import (
@@ -26,14 +26,6 @@ ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _PLAIN_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"})
 
 
-class Admission(NamedTuple):
-    """A request that may pass: its route, the field lines that access adds, and the verified organization."""
-
-    live: LiveRoute[Upstream]
-    lines: bytes
-    org_id: str
-
-
 def is_for_the_proxy(line: RequestLine, fields: RequestFields) -> bool:
     """Whether the answer is the proxy's own to give: OPTIONS about the server, or with no hop left (RFC 9110 7.6.2).
 
@@ -46,8 +38,11 @@ def is_for_the_proxy(line: RequestLine, fields: RequestFields) -> bool:
     return line.method == b"OPTIONS" and (line.target == b"*" or fields.max_forwards == 0)
 
 
-def admit(core: Core, peer: Peer, line: RequestLine, fields: RequestFields) -> Admission:
-    """Find the route and check access; raises Failure."""
+def admit(core: Core, peer: Peer, line: RequestLine, fields: RequestFields) -> tuple[LiveRoute[Upstream], bytes, str]:
+    """Find the route and check access: the route, the field lines that access adds, and the verified organization.
+
+    Raises Failure for what may not pass.
+    """
     if line.authority is not None and line.authority != fields.host:
         raise Failure(BAD_REQUEST, "The request target and the Host name different hosts.")
     try:
@@ -63,14 +58,15 @@ def admit(core: Core, peer: Peer, line: RequestLine, fields: RequestFields) -> A
         location = f"https://{fields.host.decode('ascii')}{line.target.decode('ascii')}"
         raise Failure(HTTPS_ONLY, headers=(("Location", location),))
     if fields.authorization is None and route.access == "public":
-        return Admission(live, b"", "")
-    return _checked(core, live, fields.authorization)
+        return live, b"", ""
+    return _checked(core, live, fields)
 
 
-def _checked(core: Core, live: LiveRoute[Upstream], authorization: bytes | None) -> Admission:
-    """Ask the verifier (contracts/plane.md decision 9)."""
+def _checked(core: Core, live: LiveRoute[Upstream], fields: RequestFields) -> tuple[LiveRoute[Upstream], bytes, str]:
+    """Ask the verifier (contracts/plane.md decision 9). One that Connection names goes no further."""
+    authorization = fields.authorization
     verdict = core.verifier.check(authorization, live.route, core.wall)
     lines = verdict.identity
     if authorization is not None and (verdict.passthrough or live.route.forward_token):
-        lines += b"Authorization: %b\r\n" % authorization
-    return Admission(live, lines, verdict.claims.org_id if verdict.claims is not None else "")
+        lines += b"" if b"authorization" in fields.nominated else b"Authorization: %b\r\n" % authorization
+    return live, lines, verdict.claims.org_id if verdict.claims is not None else ""

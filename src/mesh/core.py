@@ -40,6 +40,7 @@ class Core:
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.draw = random.random
+        self.wall_time = time.time
         self.now = self.time()
         self.wall = time.time()
         self.deadlines: Deadlines[Downstream | Upstream] = Deadlines(self.now)
@@ -166,6 +167,11 @@ class Core:
         """The records of at most `most` targets."""
         return islice(self._targets.values(), most)
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are with targets."""
+        return sum(target.in_flight for target in self._targets.values())
+
     def _target(self, address: str) -> TargetState[Upstream]:
         target = self._targets.get(address)
         if target is None:
@@ -218,7 +224,8 @@ class Core:
         self.now = self.time()
         self.wall = time.time()
         for connection in self.deadlines.due(self.now):
-            connection.expired()
+            # One that fails must not take the others of this tick with it.
+            self._loop.call_soon(connection.expired)
 
     async def drain(self, deadline_s: float) -> None:
         """Finish what is under way and take nothing new; returns when done or after `deadline_s` seconds."""

@@ -130,7 +130,12 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of a head, of a body, of a tunnel, or ahead of their turn."""
         if self._exchange is None:
-            self._read_heads(data)
+            known = None if self._buffer or not self._is_ready() else self._core.request_heads.known(data)
+            if known is None:
+                self._read_heads(data)
+            else:
+                # Exactly one head whose lines were all seen before: nothing is left to check.
+                self._open(*known).begin()
         elif self._tunnel is not None:
             self._tunnel.from_visitor(data)
         elif self._left or self._chunks is not None:
@@ -249,8 +254,6 @@ class Downstream(asyncio.Protocol):
         self._is_reading_heads = True
         try:
             while data and self._is_ready():
-                if self._begin_known(data):
-                    return
                 start = start_of_head(data)
                 end = data.find(END_OF_HEAD, start)
                 if end < 0:
@@ -267,14 +270,6 @@ class Downstream(asyncio.Protocol):
 
     def _is_ready(self) -> bool:
         return self._exchange is None and not (self._is_slow or self._is_lingering or self._transport.is_closing())
-
-    def _begin_known(self, data: bytes) -> bool:
-        """Begin the exchange if `data` is exactly a head whose lines were all seen before: nothing is left to check."""
-        known = self._core.request_heads.known(data)
-        if known is None:
-            return False
-        self._open(*known).begin()
-        return True
 
     def _begin(self, data: bytes, end: int) -> bytes:
         """Begin the exchange whose head ends at `end`; gives what follows its body."""

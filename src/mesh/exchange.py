@@ -18,7 +18,7 @@ from mesh.errors import (
     VISITOR_GONE,
     Failure,
 )
-from mesh.forward import compose, passing_trailers, request_head
+from mesh.forward import compose, passing_trailers
 from mesh.ports import AccessRecord
 from mesh.relay import Tunnel
 from mesh.wire import LAST_CHUNK, chunk, members
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mesh.core import Core
     from mesh.downstream import Downstream
     from mesh.forward import RequestFields, ResponseFields
-    from mesh.targets import LiveRoute, TargetState
+    from mesh.targets import Edits, LiveRoute, TargetState
     from mesh.upstream import Upstream
     from mesh.wire import RequestLine, StatusLine
 
@@ -167,8 +167,15 @@ class Exchange:
         lines = compose(fields, self._visitor.peer, host)
         if live.request_edits is not None:
             lines = live.request_edits.apply(lines)
-        lines = b"%b%bX-Request-Id: %b\r\n" % (lines, self._access_lines, self._request_id)
-        return request_head(self._line, lines, fields, route)
+        method, path, _minor, _authority = self._line
+        if fields.max_forwards is not None:
+            # RFC 9110 section 7.6.2: the field counts hops for OPTIONS and TRACE, and means nothing elsewhere.
+            lines += b"Max-Forwards: %d\r\n" % (fields.max_forwards - (method == b"OPTIONS"))
+        if live.stripped:
+            path = path[live.stripped :]
+            path = path if path[:1] == b"/" else b"/" + path
+        parts = (method, path, lines, self._access_lines, self._request_id)
+        return b"%b %b HTTP/1.1\r\n%b%bX-Request-Id: %b\r\n\r\n" % parts
 
     def connected(self, upstream: Upstream) -> None:
         """A connection to the chosen target is there: send what waits."""
@@ -254,19 +261,27 @@ class Exchange:
         target, live = self._target, self._live
         if target is not None and target.failures:
             target.succeeded()
-        passing = fields.passing
-        if live is not None and live.response_edits is not None:
-            passing = live.response_edits.apply(passing)
-        if not fields.has_date:
-            passing += b"Date: %b\r\n" % self._core.date()
-        head = b"%b\r\n%b%b%b\r\n" % (
-            status.line,
-            passing,
-            self._response_framing(status, fields),
-            self._connection_line(),
-        )
+        edits = live.response_edits if live is not None else None
+        connection_line = self._connection_line()
+        if fields.ready_for is status and edits is None and not connection_line:
+            head = fields.ready
+        else:
+            head = self._response_head(status, fields, edits, connection_line)
         self._sent += len(body)
         self._visitor.write(head + (chunk(body) if self._chunk_response else body))
+
+    def _response_head(
+        self, status: StatusLine, fields: ResponseFields, edits: Edits | None, connection_line: bytes
+    ) -> bytes:
+        framing = self._response_framing(status, fields)
+        # The framing may have decided that the connection has to end.
+        connection_line = connection_line if self.keeps_visitor else b"Connection: close\r\n"
+        passing = fields.passing if edits is None else edits.apply(fields.passing)
+        date = b"" if fields.has_date else b"Date: %b\r\n" % self._core.date()
+        head = b"%b\r\n%b%b%b%b\r\n" % (status.line, passing, date, framing, connection_line)
+        if fields.framing.length is not None and edits is None and not date and not connection_line:
+            fields.ready, fields.ready_for = head, status
+        return head
 
     def _response_framing(self, status: StatusLine, fields: ResponseFields) -> bytes:
         framing = fields.framing
@@ -450,7 +465,8 @@ class Exchange:
         self._pending.clear()
         self._count_out()
         core, counters = self._core, self._core.counters
-        counters.received += self._received
+        if self._received:
+            counters.received += self._received
         counters.sent += self._sent
         counters.statuses[self.status // 100] += 1
         if self.failure is not None:
@@ -466,9 +482,10 @@ class Exchange:
     def _record(self) -> AccessRecord:
         core, line, fields, live, failure = self._core, self._line, self._fields, self._live, self.failure
         duration_s = core.time() - self._began
+        referer, user_agent = fields.logged
         return AccessRecord(
-            began_at=core.wall - duration_s,
-            duration_s=duration_s,
+            began_at=round(core.wall_time() - duration_s, 6),
+            duration_s=round(duration_s, 6),
             peer=self._visitor.peer.address.decode("ascii"),
             method=line.method.decode("ascii"),
             host=fields.host.decode("ascii"),
@@ -483,6 +500,6 @@ class Exchange:
             org_id=self._org_id,
             cause=failure.cause if failure is not None else "",
             detail=failure.detail if failure is not None else "",
-            referer=fields.value(b"referer").decode("latin-1"),
-            user_agent=fields.value(b"user-agent").decode("latin-1"),
+            referer=referer,
+            user_agent=user_agent,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -14,10 +15,14 @@ from mesh.channel import Applied, Channel, Drain, ToControl, UnknownKid, WorkerR
 from mesh.listener import ListenSpec, bind
 from mesh.routes import AccessKeys, Delta, MeshSettings, RouteTable, Snapshot
 
+# What a worker may know of the operator's environment; SSL_* name the roots that https targets are checked against.
+_PASSED_ON: Final = frozenset({"LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ"})
 _START_S: Final = 30.0
 _STEADY_S: Final = 5.0
 _MAX_PAUSE_S: Final = 5.0
 _KILL_AFTER_S: Final = 3.0
+# Workers report every second.
+_SILENT_S: Final = 10.0
 
 
 class FleetObserver:
@@ -76,7 +81,7 @@ class Fleet:
             await asyncio.gather(*(seat.serves(snapshot.revision) for seat in self._seats))
 
     async def publish(self, change: Delta | Snapshot) -> None:
-        """Tell every worker; returns when all of them act on it."""
+        """Tell every worker; returns when all that serve act on it. One that is being replaced begins with it."""
         if isinstance(change, Snapshot):
             self._load(change)
         else:
@@ -87,7 +92,7 @@ class Fleet:
         frame = encode(change)
         for seat in self._seats:
             seat.send(frame)
-        await asyncio.gather(*(seat.serves(change.revision) for seat in self._seats))
+        await asyncio.gather(*(seat.follows(change.revision) for seat in self._seats))
 
     async def drain(self, deadline_s: float) -> None:
         """Stop accepting, let the workers finish what is under way, and end them."""
@@ -136,6 +141,11 @@ class _Seat:
         async with self._moved:
             await self._moved.wait_for(lambda: self._revision >= revision or self._vacated.is_set())
 
+    async def follows(self, revision: int) -> None:
+        """Return when nothing older than `revision` is served here."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._revision < 0 or self._revision >= revision)
+
     async def vacate(self, deadline_s: float) -> None:
         """End the worker, by force when it takes longer than it may."""
         self._vacated.set()
@@ -164,7 +174,6 @@ class _Seat:
         """Start a worker and stay with it; its process id (0 when it could not be started) and its exit status."""
         ours, theirs = socket.socketpair()
         channel: Channel[ToControl] = Channel(ours, ToControl)
-        self._revision = -1
         await channel.open()
         try:
             process = await self._spawn(theirs)
@@ -178,16 +187,29 @@ class _Seat:
         channel.send(encode(self._fleet.snapshot()))
         self._channel = channel
         try:
-            async for message in channel.messages():
-                await self._receive(message)
+            await self._listen_to(channel)
             return process.pid, await process.wait()
+        except TimeoutError:
+            return process.pid, -signal.SIGKILL
         finally:
             self._channel = None
+            await self._move(-1)
             channel.close()
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
             self.pid = 0
+
+    async def _listen_to(self, channel: Channel[ToControl]) -> None:
+        """Take the worker's messages until it is gone; raises TimeoutError when it has nothing to say any more.
+
+        A worker that hangs keeps its share of the visitors waiting and the changes of all others: it has to go.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(_SILENT_S) as limit:
+            async for message in channel.messages():
+                limit.reschedule(loop.time() + _SILENT_S)
+                await self._receive(message)
 
     async def _spawn(self, end: socket.socket) -> asyncio.subprocess.Process:
         listen = [argument for descriptor in self._descriptors for argument in ("--listen", str(descriptor))]
@@ -198,11 +220,7 @@ class _Seat:
             *arguments,
             pass_fds=(end.fileno(), *self._descriptors),
             stdin=asyncio.subprocess.DEVNULL,
-            env={
-                name: value
-                for name, value in os.environ.items()
-                if name in ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "TZ")
-            },
+            env={name: value for name, value in os.environ.items() if name in _PASSED_ON},
         )
 
     async def _receive(self, message: ToControl) -> None:
@@ -210,10 +228,13 @@ class _Seat:
             case Applied(revision=revision):
                 if self._revision < 0:
                     self._observer.worker_started(self.index, self.pid)
-                async with self._moved:
-                    self._revision = revision
-                    self._moved.notify_all()
+                await self._move(revision)
             case WorkerReport():
                 self._observer.reported(message)
             case UnknownKid(kid=kid):
                 self._observer.unknown_kid(kid)
+
+    async def _move(self, revision: int) -> None:
+        async with self._moved:
+            self._revision = revision
+            self._moved.notify_all()

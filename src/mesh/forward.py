@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from mesh.errors import BAD_REQUEST, EXPECTATION_FAILED, Failure
-from mesh.routes import Route
-from mesh.wire import Framing, RequestLine, fold_host, members, request_framing, response_framing
+from mesh.wire import Framing, StatusLine, fold_host, members, request_framing, response_framing
 
 VIA: Final = b"zexio"
 
@@ -87,6 +86,9 @@ _READ_FROM_REQUESTS: Final = frozenset(
 _READ_FROM_RESPONSES: Final = frozenset(
     {b"connection", b"content-length", b"date", b"transfer-encoding", b"upgrade", b"via"}
 )
+_PEER_LINES: Final = (
+    b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Real-IP: %b\r\nForwarded: %b\r\n"
+)
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.:+/=-]{1,128}")
 
 
@@ -152,7 +154,20 @@ class RequestControl:
         self.max_forwards = _number(get(b"max-forwards"))
         self.request_id = _request_id(get(b"x-request-id"))
         self.peer = PeerFields.read(read)
-        self.added = b"".join(_added(read, options, expects_continue=self.expects_continue))
+        self.added = b"".join(self._added(read, options))
+
+    def _added(self, read: Mapping[bytes, bytes], options: list[bytes]) -> Iterator[bytes]:
+        yield _via(read.get(b"via"), 1)
+        if b"te" in options and b"trailers" in members(read.get(b"te")):
+            yield b"Connection: TE\r\nTE: trailers\r\n"
+        if self.expects_continue:
+            yield b"Expect: 100-continue\r\n"
+        if self.framing.length is not None:
+            yield b"Content-Length: %d\r\n" % self.framing.length
+        elif self.framing.chunked:
+            yield b"Transfer-Encoding: chunked\r\n"
+        if self.upgrade:
+            yield b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade
 
 
 class RequestFields:
@@ -164,6 +179,7 @@ class RequestFields:
 
     __slots__ = (
         "_block",
+        "_logged",
         "authorization",
         "expects_continue",
         "framing",
@@ -172,6 +188,7 @@ class RequestFields:
         "host_value",
         "keep_alive",
         "max_forwards",
+        "nominated",
         "passing",
         "peer",
         "prepared",
@@ -184,6 +201,7 @@ class RequestFields:
     def __init__(self, block: bytes, control: RequestControl, passing: list[bytes]) -> None:
         """From a section, what its fields say, and its lines that pass, without line ends."""
         self._block = block
+        self._logged: tuple[str, str] | None = None
         self.authorization = control.authorization
         self.expects_continue = control.expects_continue
         self.framing = control.framing
@@ -192,6 +210,7 @@ class RequestFields:
         self.host_value = control.host_value
         self.keep_alive = control.keep_alive
         self.max_forwards = control.max_forwards
+        self.nominated = control.nominated
         self.peer = control.peer
         self.request_id = control.request_id
         self.upgrade = control.upgrade
@@ -201,9 +220,20 @@ class RequestFields:
         self.prepared_host: bytes | None = None
 
     def value(self, name: bytes) -> bytes:
-        """The value of a field that passes, or nothing; for answers and logs, which are not in a hurry."""
-        match = re.search(rb"(?:^|\r\n)" + re.escape(name) + rb":([^\r]*)", self._block, re.IGNORECASE)
-        return match[1].strip(b" \t") if match else b""
+        """The value of a field that passes, by its lower-case name, or nothing; for answers and logs."""
+        section = b"\r\n" + self._block
+        begin = section.lower().find(b"\r\n%b:" % name)
+        if begin < 0:
+            return b""
+        begin += len(name) + 3
+        return section[begin : section.index(b"\r\n", begin)].strip(b" \t")
+
+    @property
+    def logged(self) -> tuple[str, str]:
+        """Referer and User-Agent for the access log; looked for once."""
+        if self._logged is None:
+            self._logged = (self.value(b"referer").decode("latin-1"), self.value(b"user-agent").decode("latin-1"))
+        return self._logged
 
 
 class PeerFields(NamedTuple):
@@ -232,7 +262,7 @@ class PeerFields(NamedTuple):
 class Peer:
     """The visitor's side of a connection, as targets are told: one value per address, shared by its connections."""
 
-    __slots__ = ("address", "is_trusted", "node", "proto", "trusts")
+    __slots__ = ("_host", "_lines", "address", "is_trusted", "node", "proto", "trusts")
 
     def __init__(self, address: str, proto: bytes, trusts: Callable[[str], bool]) -> None:
         """`address` is an IP literal; `proto` is http or https; `trusts` tells the addresses of trusted proxies."""
@@ -242,19 +272,27 @@ class Peer:
         self.proto = proto
         self.is_trusted = trusts(address)
         self.trusts = trusts
+        self._host: bytes | None = None
+        self._lines = b""
+
+    def lines(self, host: bytes) -> bytes:
+        """The lines that tell a target of this peer, when nothing before it is believed; the last ones are kept."""
+        if host != self._host:
+            self._host = host
+            forwarded = b'for=%b;host="%b";proto=%b' % (self.node, host, self.proto)
+            self._lines = _PEER_LINES % (self.address, self.proto, host, self.address, forwarded)
+        return self._lines
 
 
-class ResponseFields:
-    """What one response section says: framing, reuse, and the lines that may pass."""
+class ResponseControl:
+    """What the fields of a response that are read here say: framing, reuse, and the lines that follow."""
 
-    __slots__ = ("framing", "has_date", "keep_alive", "length_line", "passing", "upgrade")
+    __slots__ = ("added", "framing", "has_date", "keep_alive", "length_line", "nominated", "upgrade")
 
-    def __init__(self, read: Mapping[bytes, bytes], passing: list[bytes], minor: int) -> None:
-        """From the section of an HTTP/1.`minor` response: the fields that were read, and the lines that pass.
-
-        Raises Failure 502 when its framing is not acceptable.
-        """
+    def __init__(self, read: Mapping[bytes, bytes], minor: int) -> None:
+        """From the values of the fields of an HTTP/1.`minor` response, by lower-case name; raises Failure 502."""
         options = members(read.get(b"connection"))
+        self.nominated = frozenset(options) - _CONNECTION_OPTIONS
         self.framing: Framing = response_framing(read, minor)
         length = self.framing.length
         self.length_line = b"" if length is None else b"Content-Length: %d\r\n" % length
@@ -262,9 +300,26 @@ class ResponseFields:
         self.upgrade = read.get(b"upgrade", b"") if b"upgrade" in options else b""
         date = read.get(b"date")
         self.has_date = date is not None
-        nominated = frozenset(options) - _CONNECTION_OPTIONS
-        added = _via(read.get(b"via"), minor)
-        self.passing = _passing(passing, nominated, added if date is None else b"Date: %b\r\n%b" % (date, added))
+        via = _via(read.get(b"via"), minor)
+        self.added = via if date is None else b"Date: %b\r\n%b" % (date, via)
+
+
+class ResponseFields:
+    """One response section: what was read from it, and the lines that may pass."""
+
+    __slots__ = ("framing", "has_date", "keep_alive", "length_line", "passing", "ready", "ready_for", "upgrade")
+
+    def __init__(self, control: ResponseControl, passing: list[bytes]) -> None:
+        """From what the fields of a section say, and its lines that pass, without line ends."""
+        self.framing = control.framing
+        self.length_line = control.length_line
+        self.keep_alive = control.keep_alive
+        self.upgrade = control.upgrade
+        self.has_date = control.has_date
+        # The whole head as it went to the last visitor, if nothing in it depended on that visitor; and its status line.
+        self.ready = b""
+        self.ready_for: StatusLine | None = None
+        self.passing = _passing(passing, control.nominated, control.added)
 
 
 def compose(fields: RequestFields, peer: Peer, host: bytes) -> bytes:
@@ -281,38 +336,19 @@ def compose(fields: RequestFields, peer: Peer, host: bytes) -> bytes:
     return fields.prepared
 
 
-def request_head(line: RequestLine, lines: bytes, fields: RequestFields, route: Route) -> bytes:
-    """The head for the target: the request line, `lines` (what `compose` gave and more), framing and upgrade."""
-    framing = fields.framing
-    if framing.length is not None:
-        lines += b"Content-Length: %d\r\n" % framing.length
-    elif framing.chunked:
-        lines += b"Transfer-Encoding: chunked\r\n"
-    if fields.upgrade:
-        lines += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % fields.upgrade
-    if fields.max_forwards is not None:
-        # RFC 9110 section 7.6.2: the field counts hops for OPTIONS and TRACE, and means nothing elsewhere.
-        lines += b"Max-Forwards: %d\r\n" % (fields.max_forwards - (line.method == b"OPTIONS"))
-    target = line.target
-    if route.strip_prefix and route.path_prefix != "/":
-        rest = target[len(route.path_prefix.rstrip("/").encode()) :]
-        target = rest if rest.startswith(b"/") else b"/" + rest
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (line.method, target, lines)
-
-
 def _peer_lines(fields: RequestFields, peer: Peer) -> bytes:
-    said = fields.peer if peer.is_trusted else None
-    host = (said and said.host) or fields.host_value or fields.host
-    proto = (said and said.proto) or peer.proto
-    addresses = b"%b, %b" % (said.addresses, peer.address) if said and said.addresses else peer.address
+    said = fields.peer
+    host = fields.host_value or fields.host
+    if said is None or not peer.is_trusted:
+        return peer.lines(host)
+    host = said.host or host
+    proto = said.proto or peer.proto
+    addresses = b"%b, %b" % (said.addresses, peer.address) if said.addresses else peer.address
     forwarded = b'for=%b;host="%b";proto=%b' % (peer.node, host, proto)
-    if said and said.forwarded:
+    if said.forwarded:
         forwarded = b"%b, %b" % (said.forwarded, forwarded)
-    visitor = _nearest_stranger(said.addresses, peer) if said and said.addresses else peer.address
-    return (
-        b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Real-IP: %b\r\nForwarded: %b\r\n"
-        % (addresses, proto, host, visitor, forwarded)
-    )
+    visitor = _nearest_stranger(said.addresses, peer) if said.addresses else peer.address
+    return _PEER_LINES % (addresses, proto, host, visitor, forwarded)
 
 
 def _nearest_stranger(addresses: bytes, peer: Peer) -> bytes:
@@ -344,15 +380,6 @@ def _passing(lines: list[bytes], nominated: frozenset[bytes], added: bytes) -> b
     if nominated:
         lines = [line for line in lines if line.partition(b":")[0].lower() not in nominated]
     return b"\r\n".join((*lines, added))
-
-
-def _added(read: Mapping[bytes, bytes], options: list[bytes], *, expects_continue: bool) -> list[bytes]:
-    lines = [_via(read.get(b"via"), 1)]
-    if b"te" in options and b"trailers" in members(read.get(b"te")):
-        lines.append(b"Connection: TE\r\nTE: trailers\r\n")
-    if expects_continue:
-        lines.append(b"Expect: 100-continue\r\n")
-    return lines
 
 
 def _folded(host: bytes | None, minor: int) -> bytes:

@@ -15,6 +15,7 @@ from mesh.forward import (
     Policy,
     RequestControl,
     RequestFields,
+    ResponseControl,
     ResponseFields,
     request_policy,
     response_policy,
@@ -31,6 +32,7 @@ from mesh.wire import (
 _MAX_ENTRIES: Final = 2048
 _MAX_SECTION: Final = 4096
 _MAX_LINE: Final = 256
+_MAX_LINES: Final = 8192
 _MAX_RESPONSE_FIELDS: Final = 256
 
 _PASS: Final = Policy.PASS
@@ -43,7 +45,7 @@ T = TypeVar("T")
 class Lines:
     """Sorts the lines of sections by their policy; a line that was judged once is not judged again."""
 
-    __slots__ = ("_judge", "_known", "_max_fields", "_policies", "_policy")
+    __slots__ = ("_judge", "_max_fields", "_others", "_passing", "_policies", "_policy")
 
     def __init__(
         self,
@@ -55,7 +57,9 @@ class Lines:
         self._judge = judge
         self._policy = policy
         self._max_fields = max_fields
-        self._known: dict[bytes, Policy] = {}
+        # Lines that are known: those that simply pass, and the policies of all others.
+        self._passing: set[bytes] = set()
+        self._others: dict[bytes, Policy] = {}
         self._policies: dict[bytes, Policy] = {}
 
     def sort(self, block: bytes) -> tuple[list[bytes], list[bytes]]:
@@ -64,33 +68,45 @@ class Lines:
         del lines[-2:]
         if len(lines) > self._max_fields:
             raise Failure(HEAD_TOO_LARGE, "There are too many header fields.")
-        passing: list[bytes] = []
+        known = self._passing
+        passing = [line for line in lines if line in known]
+        if len(passing) == len(lines):
+            return passing, []
+        return self._sort_others([line for line in lines if line not in known], passing)
+
+    def _sort_others(self, lines: list[bytes], passing: list[bytes]) -> tuple[list[bytes], list[bytes]]:
         read: list[bytes] = []
         noted: list[bytes] = []
         new: list[bytes] = []
         for line in lines:
-            policy = self._known.get(line)
+            policy = self._others.get(line)
             if policy is None:
-                policy = self._policy_of(line)
                 new.append(line)
-            if policy is _PASS:
-                passing.append(line)
-            elif policy is _READ:
+                policy = self._policy_of(line)
+            if policy is _READ:
                 read.append(line)
             elif policy is _NOTE:
-                passing.append(line)
                 noted.append(line)
+            elif policy is _PASS:
+                passing.append(line)
         if new:
             self._learn(new)
         if len(noted) > 1:
             values(noted, BAD_REQUEST)
-        return passing, read
+        return passing + noted, read
 
     def _learn(self, lines: list[bytes]) -> None:
         self._judge(lines)
+        if len(self._passing) + len(self._others) > _MAX_LINES:
+            self._passing.clear()
+            self._others.clear()
         for line in lines:
             if len(line) <= _MAX_LINE:
-                keep(self._known, line, self._policy_of(line))
+                policy = self._policy_of(line)
+                if policy is _PASS:
+                    self._passing.add(line)
+                else:
+                    self._others[line] = policy
 
     def _policy_of(self, line: bytes) -> Policy:
         name = line.partition(b":")[0]
@@ -170,13 +186,14 @@ class RequestHeads:
 class ResponseHeads:
     """Reads the heads of responses."""
 
-    __slots__ = ("_lines", "_sections", "_statuses")
+    __slots__ = ("_controls", "_lines", "_sections", "_statuses")
 
     def __init__(self) -> None:
         """Nothing has been seen."""
         self._lines = Lines(judge_response_lines, response_policy, _MAX_RESPONSE_FIELDS)
         self._statuses: dict[bytes, StatusLine] = {}
         self._sections: tuple[dict[bytes, ResponseFields], dict[bytes, ResponseFields]] = ({}, {})
+        self._controls: tuple[dict[bytes, ResponseControl], dict[bytes, ResponseControl]] = ({}, {})
 
     def status(self, line: bytes) -> StatusLine:
         """The status line, without its line end; raises Failure."""
@@ -192,4 +209,9 @@ class ResponseHeads:
             passing, read = self._lines.sort(block)
         except Failure as failure:
             raise Failure(BAD_RESPONSE, failure.detail) from None
-        return keep(sections, block, ResponseFields(values(read, BAD_RESPONSE), passing, minor))
+        return keep(sections, block, ResponseFields(self._control(read, minor), passing))
+
+    def _control(self, read: list[bytes], minor: int) -> ResponseControl:
+        controls = self._controls[minor]
+        key = b"\n".join(read)
+        return controls.get(key) or keep(controls, key, ResponseControl(values(read, BAD_RESPONSE), minor))

@@ -73,7 +73,7 @@ class TargetState(Generic[C]):
 class LiveRoute(Generic[C]):
     """A route with the records of its targets and the position of its balancer; made when the route is first used."""
 
-    __slots__ = ("_current", "_weights", "only", "request_edits", "response_edits", "route", "targets")
+    __slots__ = ("_current", "_weights", "only", "request_edits", "response_edits", "route", "stripped", "targets")
 
     def __init__(self, route: Route, targets: Iterable[TargetState[C]]) -> None:
         """`targets` are the records of `route.targets`, in the same order."""
@@ -83,6 +83,8 @@ class LiveRoute(Generic[C]):
         self.only = self.targets[0] if len(self.targets) == 1 else None
         self.request_edits = Edits(route.request_headers) if route.request_headers else None
         self.response_edits = Edits(route.response_headers) if route.response_headers else None
+        # How many bytes of a target are taken off before it goes on.
+        self.stripped = len(route.path_prefix.rstrip("/").encode()) if route.strip_prefix else 0
         self._weights = [target.weight for target in route.targets]
         self._current = [0] * len(self.targets)
 

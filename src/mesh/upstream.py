@@ -100,6 +100,7 @@ class Upstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The target sends nothing more; only a tunnel goes on in the other direction."""
+        self.is_closed = self._tunnel is None
         if self._tunnel is not None:
             self._tunnel.target_ended()
             return True
@@ -144,7 +145,7 @@ class Upstream(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the target."""
-        if not self._transport.is_closing():
+        if not self.is_closed:
             self._transport.write(data)
 
     def write_eof(self) -> None:

@@ -119,7 +119,7 @@ class Worker:
             statuses=tuple(counters.statuses),
             causes=dict(counters.causes),
             connections=len(core.visitors),
-            in_flight=sum(target.in_flight for target in targets),
+            in_flight=core.in_flight,
             dropped_records=self._log.dropped if self._log is not None else 0,
             targets=targets,
         )

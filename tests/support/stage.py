@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Self
 
 from mesh.core import Core
+from mesh.exchange import Exchange
 from mesh.ports import AccessRecord
 from mesh.routes import MeshSettings, Route, Snapshot
-from tests.support.mesh_node import MeshUnderTest
+from tests.support.mesh_node import HOST, MeshUnderTest
 
 DEADLINE_S: Final = 5.0
 _END_OF_HEAD: Final = b"\r\n\r\n"
@@ -82,15 +84,65 @@ class Records(list[AccessRecord]):
         self.append(record)
 
 
+def request(line: bytes, *fields: bytes, body: bytes = b"") -> bytes:
+    """A request for the host of `route_to`, with these field lines."""
+    return b"\r\n".join((line, b"Host: " + HOST.encode(), *fields, b"", b"")) + body
+
+
+def answering(raw: bytes, *, then_close: bool = False) -> Scene:
+    """A target that sends `raw` to every request without a body."""
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await head_of(reader)
+            writer.write(raw)
+            await writer.drain()
+            if then_close:
+                return
+
+    return scene
+
+
 async def head_of(reader: asyncio.StreamReader) -> bytes:
     """The next head with its empty line."""
     return await reader.readuntil(_END_OF_HEAD)
 
 
+def watched(mesh: MeshUnderTest) -> Records:
+    """The records that the proxy makes from now on."""
+    records = mesh.core.observer = Records()
+    return records
+
+
+def in_flight(mesh: MeshUnderTest) -> int:
+    """How many requests the targets have, as the balancer sees it."""
+    return sum(target.in_flight for target in mesh.core.targets(100))
+
+
+def idle(mesh: MeshUnderTest) -> int:
+    """How many connections to targets wait in pools."""
+    return sum(len(target.pool) for target in mesh.core.targets(100))
+
+
+def under_way(mesh: MeshUnderTest) -> Exchange:
+    """The one exchange of the one visitor."""
+    (visitor,) = mesh.core.visitors
+    exchange = visitor._exchange
+    if exchange is None:
+        raise AssertionError("no exchange is under way")
+    return exchange
+
+
+def reset_on_close(writer: asyncio.StreamWriter) -> None:
+    """From now on closing breaks the connection with an RST."""
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that nobody announces."""
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
