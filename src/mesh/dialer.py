@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from mesh.errors import CONNECT_FAILED, CONNECT_REFUSED, CONNECT_TIMEOUT, Failure
+from mesh.errors import (
+    CERTIFICATE_REFUSED,
+    CONNECT_FAILED,
+    CONNECT_REFUSED,
+    CONNECT_TIMEOUT,
+    NAME_NOT_FOUND,
+    TLS_FAILED,
+    Failure,
+)
 from mesh.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -47,10 +56,16 @@ class Dialer:
             failure = Failure(CONNECT_TIMEOUT)
         except ConnectionRefusedError:
             failure = Failure(CONNECT_REFUSED)
+        except socket.gaierror:
+            failure = Failure(NAME_NOT_FOUND)
+        except ssl.SSLCertVerificationError as error:
+            failure = Failure(CERTIFICATE_REFUSED, f"The target's certificate is not trusted: {error.verify_message}.")
         except ssl.SSLError as error:
-            failure = Failure(CONNECT_FAILED, f"TLS with the target failed: {error.reason or 'no reason given'}.")
+            failure = Failure(TLS_FAILED, f"TLS with the target failed: {error.reason}." if error.reason else None)
         except OSError as error:
-            failure = Failure(CONNECT_FAILED, f"The target cannot be reached: {error.strerror or 'name not found'}.")
+            failure = Failure(
+                CONNECT_FAILED, f"The target cannot be reached: {error.strerror}." if error.strerror else None
+            )
         else:
             if exchange.is_settled:
                 upstream.release(is_reusable=True)

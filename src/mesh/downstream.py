@@ -103,11 +103,10 @@ class Downstream(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return False
-        if exchange.is_response_begun:
-            # Whoever reads on gets the rest; a visitor who left resets the connection at the next write.
-            exchange.keeps_visitor = False
+        if exchange.is_response_begun and not exchange.is_delimited:
+            # Ending now would make what was sent look complete; one who left will reset the connection.
             return True
-        if not exchange.is_request_complete:
+        if not exchange.is_request_complete and not exchange.is_response_begun:
             exchange.fail(Failure(BAD_REQUEST, "The request broke off."))
         return False
 
@@ -179,7 +178,7 @@ class Downstream(asyncio.Protocol):
         if not keep:
             self._linger()
             return
-        if self._core.is_draining and not self._buffer:
+        if self._core.is_draining and not self._holds_part_of_a_head():
             self._leave()
             return
         self.wait(self._core.settings.keepalive_idle_s)

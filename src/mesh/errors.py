@@ -58,10 +58,14 @@ EXPECTATION_FAILED: Final = Kind("visitor", 417, "http_request_error", "Only the
 MISDIRECTED: Final = Kind("visitor", 421, "http_request_error", "This connection is not for that host.")
 HEAD_TOO_LARGE: Final = Kind("visitor", 431, "http_request_error", "The request head is too large.")
 VISITOR_GONE: Final = Kind("visitor", 499, "connection_terminated", "The visitor closed the connection.")
-PROXY_ERROR: Final = Kind("proxy", 500, "proxy_internal_error", "The proxy failed on this request.")
 NOT_IMPLEMENTED: Final = Kind("visitor", 501, "http_request_error", "This transfer coding is not implemented.")
 VERSION_REFUSED: Final = Kind("visitor", 505, "http_request_error", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
 CONNECT_REFUSED: Final = Kind("target", 502, "connection_refused", "The target refused the connection.", "always")
+NAME_NOT_FOUND: Final = Kind("target", 502, "dns_error", "The target's name is not found.", "always")
+CERTIFICATE_REFUSED: Final = Kind(
+    "target", 502, "tls_certificate_error", "The target's certificate is not trusted.", "always"
+)
+TLS_FAILED: Final = Kind("target", 502, "tls_protocol_error", "TLS with the target failed.", "always")
 CONNECT_FAILED: Final = Kind("target", 502, "destination_ip_unroutable", "The target cannot be reached.", "always")
 TARGET_CLOSED: Final = Kind(
     "target", 502, "connection_terminated", "The target closed the connection without an answer.", "fresh"

@@ -9,7 +9,6 @@ from mesh.errors import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
     NO_TARGET,
-    PROXY_ERROR,
     REQUEST_TIMEOUT,
     RESPONSE_INCOMPLETE,
     RESPONSE_TIMEOUT,
@@ -55,7 +54,6 @@ class Exchange:
         "_fields",
         "_held",
         "_interim_responses",
-        "_is_delimited",
         "_line",
         "_live",
         "_org_id",
@@ -69,6 +67,7 @@ class Exchange:
         "_upstream",
         "_visitor",
         "failure",
+        "is_delimited",
         "is_request_complete",
         "is_response_begun",
         "is_settled",
@@ -100,7 +99,7 @@ class Exchange:
         self._interim_responses = 0
         self._chunk_response = False
         # Whether the visitor can tell by the response itself where it ends.
-        self._is_delimited = True
+        self.is_delimited = True
         self.failure: Failure | None = None
         self.is_request_complete = True
         self.is_response_begun = False
@@ -154,10 +153,8 @@ class Exchange:
         target.requests += 1
         upstream = None if fresh else target.pool.take()
         if upstream is None:
-            connect_s = live.route.timeouts.connect_s
-            # The dial ends by itself in time; until then no other deadline may.
-            self._visitor.wait(connect_s + _DIAL_MARGIN_S)
-            core.dial(target, self, connect_s)
+            self._visitor.wait(self._patience())
+            core.dial(target, self, live.route.timeouts.connect_s)
         else:
             self.connected(upstream)
 
@@ -189,10 +186,11 @@ class Exchange:
         if self._pending:
             # Body bytes cannot be sent twice, so from here on there is no other try.
             self._tries_left = 0
-            for data in self._pending:
-                upstream.write(data)
-            self._pending.clear()
+            pending, self._pending = self._pending, []
+            # Before the writes: they may find the target slow, and then the visitor has to wait again.
             self._visitor.resume_reading()
+            for data in pending:
+                upstream.write(data)
         self._visitor.wait(self._patience())
 
     def connect_failed(self, failure: Failure) -> None:
@@ -200,7 +198,7 @@ class Exchange:
         if self._target is not None:
             self._target.failed(self._core.now)
             self._tried = (*self._tried, self._target)
-        self._retry_or_fail(failure, may_retry=failure.retry == "always")
+        self._retry_or_fail(failure)
 
     # Stop 7: relay, visitor to target.
 
@@ -240,6 +238,9 @@ class Exchange:
         if live is None:
             return self._core.settings.body_idle_s
         timeouts = live.route.timeouts
+        if self._upstream is None and self._target is not None:
+            # The dial ends by itself in time; until then no other deadline may.
+            return timeouts.connect_s + _DIAL_MARGIN_S
         if not self.is_request_complete:
             return min(self._core.settings.body_idle_s, timeouts.idle_s)
         return timeouts.idle_s if self.is_response_begun else timeouts.response_s
@@ -291,7 +292,7 @@ class Exchange:
             return b""
         if self._line.minor == 0:
             self.keeps_visitor = False
-            self._is_delimited = False
+            self.is_delimited = False
             return b""
         self._chunk_response = True
         return b"Transfer-Encoding: chunked\r\n"
@@ -383,11 +384,13 @@ class Exchange:
         failure = Failure(TARGET_CLOSED, "The target reset the connection." if error else None)
         if self._target is not None and not was_reused:
             self._target.failed(self._core.now)
-        # RFC 9110 section 9.2.2: a request may be sent again when it is idempotent; a reused connection may have been
-        # closed by the target before it saw the request (RFC 9112 section 9.5).
-        self._retry_or_fail(failure, may_retry=was_reused and self._line.method in _IDEMPOTENT)
+        self._retry_or_fail(failure, was_reused=was_reused)
 
-    def _retry_or_fail(self, failure: Failure, *, may_retry: bool) -> None:
+    def _retry_or_fail(self, failure: Failure, *, was_reused: bool = False) -> None:
+        # RFC 9110 section 9.2.2: what may have reached the target is sent again only when it is idempotent; a reused
+        # connection may have been closed by the target before it saw the request (RFC 9112 section 9.5).
+        is_fresh = was_reused and self._line.method in _IDEMPOTENT
+        may_retry = failure.retry == "always" or (failure.retry == "fresh" and is_fresh)
         live = self._live
         if live is None or not may_retry or self._tries_left == 0 or self.is_settled:
             self.fail(failure)
@@ -425,13 +428,9 @@ class Exchange:
         self._drop_upstream()
         if self.is_response_begun:
             self._settle()
-            self._visitor.cut(reset=not self._is_delimited)
+            self._visitor.cut(reset=not self.is_delimited)
             return
         self._answer_failure(failure)
-
-    def fail_unexpectedly(self) -> None:
-        """An error of ours: the visitor gets a 500, the log the cause."""
-        self.fail(Failure(PROXY_ERROR))
 
     def _answer_failure(self, failure: Failure) -> None:
         request_id = self._request_id or self._fields.request_id or self._core.next_request_id()

@@ -144,7 +144,7 @@ class _Seat:
     async def follows(self, revision: int) -> None:
         """Return when nothing older than `revision` is served here."""
         async with self._moved:
-            await self._moved.wait_for(lambda: self._revision < 0 or self._revision >= revision)
+            await self._moved.wait_for(lambda: self._channel is None or self._revision >= revision)
 
     async def vacate(self, deadline_s: float) -> None:
         """End the worker, by force when it takes longer than it may."""

@@ -29,17 +29,40 @@ from mesh.wire import (
     parse_status_line,
 )
 
-_MAX_ENTRIES: Final = 2048
-_MAX_SECTION: Final = 4096
+_MAX_KEY: Final = 2048
 _MAX_LINE: Final = 256
-_MAX_LINES: Final = 8192
+_MAX_MEMORY: Final = 1024 * 1024
+# What an entry costs beside its key, roughly.
+_ENTRY: Final = 200
 _MAX_RESPONSE_FIELDS: Final = 256
 
 _PASS: Final = Policy.PASS
 _NOTE: Final = Policy.NOTE
 _READ: Final = Policy.READ
+_DROP: Final = Policy.DROP
 
 T = TypeVar("T")
+
+
+class Memory(dict[bytes, T]):
+    """What was read from bytes, by these bytes, up to a bound in bytes: strangers decide what comes in."""
+
+    __slots__ = ("_size",)
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        super().__init__()
+        self._size = 0
+
+    def keep(self, key: bytes, value: T) -> T:
+        """Remember `value`, unless its key is long; gives it back."""
+        if len(key) <= _MAX_KEY:
+            self._size += len(key) + _ENTRY
+            if self._size > _MAX_MEMORY:
+                self.clear()
+                self._size = len(key) + _ENTRY
+            self[key] = value
+        return value
 
 
 class Lines:
@@ -58,9 +81,9 @@ class Lines:
         self._policy = policy
         self._max_fields = max_fields
         # Lines that are known: those that simply pass, and the policies of all others.
-        self._passing: set[bytes] = set()
-        self._others: dict[bytes, Policy] = {}
-        self._policies: dict[bytes, Policy] = {}
+        self._passing: Memory[None] = Memory()
+        self._others: Memory[Policy] = Memory()
+        self._policies: Memory[Policy] = Memory()
 
     def sort(self, block: bytes) -> tuple[list[bytes], list[bytes]]:
         """The lines of `block` that pass, and those that are read; raises Failure."""
@@ -69,13 +92,18 @@ class Lines:
         if len(lines) > self._max_fields:
             raise Failure(HEAD_TOO_LARGE, "There are too many header fields.")
         known = self._passing
-        passing = [line for line in lines if line in known]
-        if len(passing) == len(lines):
-            return passing, []
-        return self._sort_others([line for line in lines if line not in known], passing)
+        others = [line for line in lines if line not in known]
+        if not others:
+            return lines, []
+        read, dropped = self._sort_others(others)
+        # Lines of one name must keep their order (RFC 9110 section 5.3), so what passes is taken from all of them.
+        removed = {*read, *dropped}
+        return [line for line in lines if line not in removed], read
 
-    def _sort_others(self, lines: list[bytes], passing: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    def _sort_others(self, lines: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """The lines among `lines` that are read, and those that are dropped; raises Failure."""
         read: list[bytes] = []
+        dropped: list[bytes] = []
         noted: list[bytes] = []
         new: list[bytes] = []
         for line in lines:
@@ -85,32 +113,30 @@ class Lines:
                 policy = self._policy_of(line)
             if policy is _READ:
                 read.append(line)
+            elif policy is _DROP:
+                dropped.append(line)
             elif policy is _NOTE:
                 noted.append(line)
-            elif policy is _PASS:
-                passing.append(line)
         if new:
             self._learn(new)
         if len(noted) > 1:
             values(noted, BAD_REQUEST)
-        return passing + noted, read
+        return read, dropped
 
     def _learn(self, lines: list[bytes]) -> None:
         self._judge(lines)
-        if len(self._passing) + len(self._others) > _MAX_LINES:
-            self._passing.clear()
-            self._others.clear()
         for line in lines:
-            if len(line) <= _MAX_LINE:
-                policy = self._policy_of(line)
-                if policy is _PASS:
-                    self._passing.add(line)
-                else:
-                    self._others[line] = policy
+            if len(line) > _MAX_LINE:
+                continue
+            policy = self._policy_of(line)
+            if policy is _PASS:
+                self._passing.keep(line, None)
+            else:
+                self._others.keep(line, policy)
 
     def _policy_of(self, line: bytes) -> Policy:
         name = line.partition(b":")[0]
-        return self._policies.get(name) or keep(self._policies, name, self._policy(name.lower()))
+        return self._policies.get(name) or self._policies.keep(name, self._policy(name.lower()))
 
 
 def values(lines: Iterable[bytes], kind: Kind) -> dict[bytes, bytes]:
@@ -131,15 +157,6 @@ def values(lines: Iterable[bytes], kind: Kind) -> dict[bytes, bytes]:
     return read
 
 
-def keep(memory: dict[bytes, T], key: bytes, value: T) -> T:
-    """Remember `value`, unless its key is long; gives it back."""
-    if len(key) <= _MAX_SECTION:
-        if len(memory) >= _MAX_ENTRIES:
-            memory.clear()
-        memory[key] = value
-    return value
-
-
 class RequestHeads:
     """Reads the heads of requests."""
 
@@ -149,9 +166,9 @@ class RequestHeads:
         """A request may have `max_fields` field lines and a target of `max_target` bytes."""
         self._max_target = max_target
         self._lines = Lines(judge_request_lines, request_policy, max_fields)
-        self._request_lines: dict[bytes, RequestLine] = {}
-        self._sections: tuple[dict[bytes, RequestFields], dict[bytes, RequestFields]] = ({}, {})
-        self._controls: tuple[dict[bytes, RequestControl], dict[bytes, RequestControl]] = ({}, {})
+        self._request_lines: Memory[RequestLine] = Memory()
+        self._sections: tuple[Memory[RequestFields], Memory[RequestFields]] = (Memory(), Memory())
+        self._controls: tuple[Memory[RequestControl], Memory[RequestControl]] = (Memory(), Memory())
 
     def known(self, head: bytes) -> tuple[RequestLine, RequestFields] | None:
         """What `head` says if it is exactly one head without a body whose parts were seen before."""
@@ -164,8 +181,8 @@ class RequestHeads:
 
     def line(self, line: bytes) -> RequestLine:
         """The request line, without its line end; raises Failure."""
-        return self._request_lines.get(line) or keep(
-            self._request_lines, line, parse_request_line(line, self._max_target)
+        return self._request_lines.get(line) or self._request_lines.keep(
+            line, parse_request_line(line, self._max_target)
         )
 
     def fields(self, block: bytes, minor: int) -> RequestFields:
@@ -175,12 +192,12 @@ class RequestHeads:
         if fields is not None:
             return fields
         passing, read = self._lines.sort(block)
-        return keep(sections, block, RequestFields(block, self._control(read, minor), passing))
+        return sections.keep(block, RequestFields(block, self._control(read, minor), passing))
 
     def _control(self, read: list[bytes], minor: int) -> RequestControl:
         controls = self._controls[minor]
         key = b"\n".join(read)
-        return controls.get(key) or keep(controls, key, RequestControl(values(read, BAD_REQUEST), minor))
+        return controls.get(key) or controls.keep(key, RequestControl(values(read, BAD_REQUEST), minor))
 
 
 class ResponseHeads:
@@ -191,13 +208,13 @@ class ResponseHeads:
     def __init__(self) -> None:
         """Nothing has been seen."""
         self._lines = Lines(judge_response_lines, response_policy, _MAX_RESPONSE_FIELDS)
-        self._statuses: dict[bytes, StatusLine] = {}
-        self._sections: tuple[dict[bytes, ResponseFields], dict[bytes, ResponseFields]] = ({}, {})
-        self._controls: tuple[dict[bytes, ResponseControl], dict[bytes, ResponseControl]] = ({}, {})
+        self._statuses: Memory[StatusLine] = Memory()
+        self._sections: tuple[Memory[ResponseFields], Memory[ResponseFields]] = (Memory(), Memory())
+        self._controls: tuple[Memory[ResponseControl], Memory[ResponseControl]] = (Memory(), Memory())
 
     def status(self, line: bytes) -> StatusLine:
         """The status line, without its line end; raises Failure."""
-        return self._statuses.get(line) or keep(self._statuses, line, parse_status_line(line))
+        return self._statuses.get(line) or self._statuses.keep(line, parse_status_line(line))
 
     def fields(self, block: bytes, minor: int) -> ResponseFields:
         """The section of an HTTP/1.`minor` response, with its empty line; raises Failure."""
@@ -209,9 +226,9 @@ class ResponseHeads:
             passing, read = self._lines.sort(block)
         except Failure as failure:
             raise Failure(BAD_RESPONSE, failure.detail) from None
-        return keep(sections, block, ResponseFields(self._control(read, minor), passing))
+        return sections.keep(block, ResponseFields(self._control(read, minor), passing))
 
     def _control(self, read: list[bytes], minor: int) -> ResponseControl:
         controls = self._controls[minor]
         key = b"\n".join(read)
-        return controls.get(key) or keep(controls, key, ResponseControl(values(read, BAD_RESPONSE), minor))
+        return controls.get(key) or controls.keep(key, ResponseControl(values(read, BAD_RESPONSE), minor))

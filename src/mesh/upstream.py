@@ -172,6 +172,10 @@ class Upstream(asyncio.Protocol):
         self._chunks = None
         if self._is_reading_paused:
             self.resume_reading()
+        if self._transport.get_write_buffer_size():
+            # A target that answered before it took the whole body: the rest must not run into the next request.
+            self.abort()
+            return
         if not is_reusable or self.is_closed or self._transport.is_closing():
             self.close()
             return
