@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from mesh.routes import Delta, Snapshot
+from mesh.routes import Delta, RouteKey, Snapshot
 
 # A snapshot of a million routes stays below this; anything above is not ours.
 _MAX_FRAME: Final = 1 << 30
@@ -20,6 +20,19 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """To the worker: take nothing new, finish within so many seconds, and end."""
 
     deadline_s: float
+
+
+class Down(msgspec.Struct, frozen=True):
+    """The targets of a route that its health check found down."""
+
+    route: RouteKey
+    addresses: tuple[str, ...]
+
+
+class TargetHealth(msgspec.Struct, frozen=True, tag="health"):
+    """To the worker: every target that is down now; all others are up."""
+
+    down: tuple[Down, ...]
 
 
 class Applied(msgspec.Struct, frozen=True, tag="applied"):
@@ -63,8 +76,14 @@ class UnknownKid(msgspec.Struct, frozen=True, tag="unknown_kid"):
     kid: str
 
 
-ToWorker = Snapshot | Delta | Drain
-ToControl = Applied | WorkerReport | UnknownKid
+class Complaint(msgspec.Struct, frozen=True, tag="complaint"):
+    """From the worker: something went wrong that no request answers for."""
+
+    message: str
+
+
+ToWorker = Snapshot | Delta | TargetHealth | Drain
+ToControl = Applied | WorkerReport | UnknownKid | Complaint
 
 M = TypeVar("M")
 

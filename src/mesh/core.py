@@ -8,7 +8,7 @@ import ipaddress
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -21,7 +21,7 @@ from mesh.downstream import Downstream
 from mesh.forward import Peer
 from mesh.heads import RequestHeads, ResponseHeads
 from mesh.ports import AccessRecord, Counters
-from mesh.routes import Delta, MeshSettings, Route, RouteTable, Snapshot
+from mesh.routes import Delta, MeshSettings, Route, RouteKey, RouteTable, Snapshot
 from mesh.targets import LiveRoute, TargetState
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Core:
         self.call_later = self._loop.call_later
         self._targets: dict[str, TargetState[Upstream]] = {}
         self._live: dict[int, LiveRoute[Upstream]] = {}
+        self._down: Mapping[RouteKey, tuple[str, ...]] = {}
         self._request_id_prefix = os.urandom(8).hex().encode()
         self._request_number = 0
         self._date = b""
@@ -90,6 +91,12 @@ class Core:
         if change.keys is not None:
             self.verifier = Verifier(change.keys)
         self.revision = change.revision
+
+    def use_health(self, down: Mapping[RouteKey, tuple[str, ...]]) -> None:
+        """Take the targets that are down now, by route."""
+        self._down = down
+        for live in self._live.values():
+            live.use_health(down.get(live.route.key, ()))
 
     def _succeed(self, gone: list[Route], come: tuple[Route, ...]) -> None:
         """Let the routes in use among `gone` go, their successors first: what is known of a common target stays."""
@@ -161,6 +168,7 @@ class Core:
         for target in targets:
             target.routes += 1
         live = self._live[id(route)] = LiveRoute(route, targets)
+        live.use_health(self._down.get(route.key, ()) if self._down else ())
         return live
 
     def targets(self, most: int) -> Iterator[TargetState[Upstream]]:

@@ -79,14 +79,12 @@ class Dialer:
         def make() -> Upstream:
             return Upstream(self._core, target)
 
-        if target.scheme == "unix":
-            _, upstream = await self._loop.create_unix_connection(make, target.path)
-        elif target.scheme == "https":
-            _, upstream = await self._loop.create_connection(
-                make, target.host, target.port, ssl=await self._tls_context()
-            )
+        place = target.place
+        if place.scheme == "unix":
+            _, upstream = await self._loop.create_unix_connection(make, place.path)
         else:
-            _, upstream = await self._loop.create_connection(make, target.host, target.port)
+            tls = await self._tls_context() if place.scheme == "https" else None
+            _, upstream = await self._loop.create_connection(make, place.host, place.port, ssl=tls)
         return upstream
 
     async def _tls_context(self) -> ssl.SSLContext:

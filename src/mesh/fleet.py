@@ -11,7 +11,19 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from mesh.channel import Applied, Channel, Drain, ToControl, UnknownKid, WorkerReport, encode
+from mesh.channel import (
+    Applied,
+    Channel,
+    Complaint,
+    Down,
+    Drain,
+    TargetHealth,
+    ToControl,
+    UnknownKid,
+    WorkerReport,
+    encode,
+)
+from mesh.health import HealthChecker, Probe
 from mesh.listener import ListenSpec, bind
 from mesh.routes import AccessKeys, Delta, MeshSettings, RouteTable, Snapshot
 
@@ -34,6 +46,12 @@ class FleetObserver:
     def unknown_kid(self, kid: str) -> None:
         """A worker saw a mesh token made with a key that it does not have."""
 
+    def complained(self, index: int, message: str) -> None:
+        """Something went wrong in a worker that no request answers for; `message` may have several lines."""
+
+    def target_turned(self, probe: Probe, reason: str) -> None:
+        """A health check found a target down, for `reason`, or up again, when it is empty."""
+
     def worker_started(self, index: int, pid: int) -> None:
         """A worker serves."""
 
@@ -54,6 +72,7 @@ class Fleet:
         self._revision = 0
         self._keys = AccessKeys()
         self._settings = MeshSettings()
+        self._checker = HealthChecker(self._target_turned)
 
     @property
     def port(self) -> int:
@@ -86,6 +105,7 @@ class Fleet:
             self._load(change)
         else:
             self._table.apply(change)
+            self._checker.follow(change.put, change.removed)
             self._keys = change.keys or self._keys
             self._settings = change.settings or self._settings
             self._revision = change.revision
@@ -100,13 +120,28 @@ class Fleet:
         for group in self._sockets:
             for listener in group:
                 listener.close()
+        await self._checker.close()
         await asyncio.gather(*(seat.vacate(deadline_s) for seat in self._seats))
 
+    def first_messages(self) -> list[bytes]:
+        """What a worker that starts now has to know, as frames."""
+        return [encode(self.snapshot()), encode(self._health())]
+
     def snapshot(self) -> Snapshot:
-        """What a worker that starts now has to know."""
+        """Everything that was published so far."""
         return Snapshot(revision=self._revision, routes=tuple(self._table), keys=self._keys, settings=self._settings)
 
+    def _health(self) -> TargetHealth:
+        return TargetHealth(tuple(Down(route, addresses) for route, addresses in self._checker.down.items()))
+
+    def _target_turned(self, probe: Probe, reason: str) -> None:
+        self._observer.target_turned(probe, reason)
+        frame = encode(self._health())
+        for seat in self._seats:
+            seat.send(frame)
+
     def _load(self, snapshot: Snapshot) -> None:
+        self._checker.replace(snapshot.routes)
         self._table = RouteTable(snapshot.routes)
         self._revision, self._keys, self._settings = snapshot.revision, snapshot.keys, snapshot.settings
 
@@ -184,7 +219,8 @@ class _Seat:
             theirs.close()
         self.pid = process.pid
         # From here on deltas follow on the same channel, in order, so nothing is missed between the two.
-        channel.send(encode(self._fleet.snapshot()))
+        for frame in self._fleet.first_messages():
+            channel.send(frame)
         self._channel = channel
         try:
             await self._listen_to(channel)
@@ -233,6 +269,8 @@ class _Seat:
                 self._observer.reported(message)
             case UnknownKid(kid=kid):
                 self._observer.unknown_kid(kid)
+            case Complaint(message=text):
+                self._observer.complained(self.index, text)
 
     async def _move(self, revision: int) -> None:
         async with self._moved:

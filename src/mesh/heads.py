@@ -105,12 +105,12 @@ class Lines:
         read: list[bytes] = []
         dropped: list[bytes] = []
         noted: list[bytes] = []
-        new: list[bytes] = []
+        new: dict[bytes, Policy] = {}
+        known = self._others
         for line in lines:
-            policy = self._others.get(line)
+            policy = known.get(line)
             if policy is None:
-                new.append(line)
-                policy = self._policy_of(line)
+                policy = new[line] = self._policy_of(line)
             if policy is _READ:
                 read.append(line)
             elif policy is _DROP:
@@ -118,21 +118,19 @@ class Lines:
             elif policy is _NOTE:
                 noted.append(line)
         if new:
+            self._judge(list(new))
             self._learn(new)
         if len(noted) > 1:
             values(noted, BAD_REQUEST)
         return read, dropped
 
-    def _learn(self, lines: list[bytes]) -> None:
-        self._judge(lines)
-        for line in lines:
-            if len(line) > _MAX_LINE:
-                continue
-            policy = self._policy_of(line)
-            if policy is _PASS:
-                self._passing.keep(line, None)
-            else:
-                self._others.keep(line, policy)
+    def _learn(self, lines: dict[bytes, Policy]) -> None:
+        for line, policy in lines.items():
+            if len(line) <= _MAX_LINE:
+                if policy is _PASS:
+                    self._passing.keep(line, None)
+                else:
+                    self._others.keep(line, policy)
 
     def _policy_of(self, line: bytes) -> Policy:
         name = line.partition(b":")[0]

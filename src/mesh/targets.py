@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterable, Mapping
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from mesh.pool import Pool, Poolable
@@ -21,6 +21,25 @@ _DEFAULT_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 _NOBODY: Final[frozenset[object]] = frozenset()
 
 
+class Place(NamedTuple):
+    """Where an address leads: a host and a port, or a socket's path; `host_value` is the target's own Host."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    host_value: bytes
+
+    @classmethod
+    def read(cls, address: str) -> Place:
+        """Read an address as `mesh.routes.Target` defines it."""
+        if address.startswith("unix:"):
+            return cls("unix", "", 0, address.removeprefix("unix:"), b"localhost")
+        parts = urlsplit(address)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 80)
+        return cls(parts.scheme, parts.hostname or "", port, "", parts.netloc.encode())
+
+
 class TargetState(Generic[C]):
     """What is known of one address: where it is, how busy, how it failed lately, and its idle connections."""
 
@@ -28,15 +47,12 @@ class TargetState(Generic[C]):
         "address",
         "ejected_until",
         "failures",
-        "host",
         "host_value",
         "in_flight",
-        "path",
+        "place",
         "pool",
-        "port",
         "requests",
         "routes",
-        "scheme",
     )
 
     def __init__(self, address: str, pool_size: int) -> None:
@@ -49,14 +65,8 @@ class TargetState(Generic[C]):
         # How many live routes point here; at none the record is dropped.
         self.routes = 0
         self.ejected_until = 0.0
-        if address.startswith("unix:"):
-            self.scheme, self.host, self.port, self.path = "unix", "localhost", 0, address.removeprefix("unix:")
-            self.host_value = b"localhost"
-            return
-        parts = urlsplit(address)
-        self.scheme, self.host, self.path = parts.scheme, parts.hostname or "", ""
-        self.port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 80)
-        self.host_value = parts.netloc.encode()
+        self.place = Place.read(address)
+        self.host_value = self.place.host_value
 
     def failed(self, now: float) -> None:
         """Count a failure to connect or to answer; enough of them in a row take the target out for a while."""
@@ -73,14 +83,26 @@ class TargetState(Generic[C]):
 class LiveRoute(Generic[C]):
     """A route with the records of its targets and the position of its balancer; made when the route is first used."""
 
-    __slots__ = ("_current", "_weights", "only", "request_edits", "response_edits", "route", "stripped", "targets")
+    __slots__ = (
+        "_current",
+        "_down",
+        "_weights",
+        "only",
+        "request_edits",
+        "response_edits",
+        "route",
+        "stripped",
+        "targets",
+    )
 
     def __init__(self, route: Route, targets: Iterable[TargetState[C]]) -> None:
         """`targets` are the records of `route.targets`, in the same order."""
         self.route = route
         self.targets = tuple(targets)
+        self._down: frozenset[str] = frozenset()
         # The common case of one target skips every choice.
-        self.only = self.targets[0] if len(self.targets) == 1 else None
+        self.only: TargetState[C] | None = None
+        self.use_health(())
         self.request_edits = Edits(route.request_headers) if route.request_headers else None
         self.response_edits = Edits(route.response_headers) if route.response_headers else None
         # How many bytes of a target are taken off before it goes on.
@@ -88,12 +110,21 @@ class LiveRoute(Generic[C]):
         self._weights = [target.weight for target in route.targets]
         self._current = [0] * len(self.targets)
 
+    def use_health(self, down: Iterable[str]) -> None:
+        """From now on the targets with these addresses are down and are given no requests."""
+        self._down = frozenset(down)
+        self.only = self.targets[0] if len(self.targets) == 1 and not self._down else None
+
     def choose(self, now: float, key: bytes, draw: float, tried: Container[object] = _NOBODY) -> TargetState[C] | None:
-        """A target that is neither in `tried` nor ejected at `now`; an ejected one rather than none.
+        """A target that is neither down, nor in `tried`, nor ejected at `now`; an ejected one rather than none.
 
         `key` (the visitor's address) decides for consistent_hash, `draw` (0 <= draw < 1) for random_two.
         """
-        left = [index for index, target in enumerate(self.targets) if self._weights[index] and target not in tried]
+        left = [
+            index
+            for index, target in enumerate(self.targets)
+            if self._weights[index] and target not in tried and target.address not in self._down
+        ]
         usable = [index for index in left if self.targets[index].ejected_until <= now] or left
         if not usable:
             return None

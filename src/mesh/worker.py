@@ -11,12 +11,24 @@ import resource
 import signal
 import socket
 import sys
-from typing import Final
+import traceback
+from typing import Any, Final
 
 import uvloop
 
 from mesh.accesslog import AccessLog
-from mesh.channel import Applied, Channel, Drain, TargetReport, ToWorker, UnknownKid, WorkerReport, encode
+from mesh.channel import (
+    Applied,
+    Channel,
+    Complaint,
+    Drain,
+    TargetHealth,
+    TargetReport,
+    ToWorker,
+    UnknownKid,
+    WorkerReport,
+    encode,
+)
 from mesh.core import Core
 from mesh.listener import BACKLOG
 from mesh.routes import Snapshot
@@ -47,6 +59,7 @@ class Worker:
         if not isinstance(first, Snapshot):
             return
         self._core = Core(first)
+        asyncio.get_running_loop().set_exception_handler(self._complain)
         await self._use_log()
         await self._serve()
         async with asyncio.TaskGroup() as group:
@@ -56,11 +69,20 @@ class Worker:
                 if isinstance(message, Drain):
                     deadline_s = message.deadline_s
                     break
+                if isinstance(message, TargetHealth):
+                    self._core.use_health({down.route: down.addresses for down in message.down})
+                    continue
                 self._core.apply(message)
                 await self._use_log()
                 self._channel.send(encode(Applied(self._core.revision)))
             await self._finish(deadline_s)
             reporting.cancel()
+
+    def _complain(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that a callback let out: the node's log is the control process's to write."""
+        error = context.get("exception")
+        lines = traceback.format_exception(error) if isinstance(error, BaseException) else []
+        self._channel.send(encode(Complaint("".join([str(context.get("message", "")), "\n", *lines]).strip())))
 
     async def _serve(self) -> None:
         # What is alive now lives as long as the process: keep the collector from walking it again and again.
