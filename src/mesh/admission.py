@@ -38,11 +38,8 @@ def is_for_the_proxy(line: RequestLine, fields: RequestFields) -> bool:
     return line.method == b"OPTIONS" and (line.target == b"*" or fields.max_forwards == 0)
 
 
-def admit(core: Core, peer: Peer, line: RequestLine, fields: RequestFields) -> tuple[LiveRoute[Upstream], bytes, str]:
-    """Find the route and check access: the route, the field lines that access adds, and the verified organization.
-
-    Raises Failure for what may not pass.
-    """
+def find_route(core: Core, line: RequestLine, fields: RequestFields) -> LiveRoute[Upstream]:
+    """The route that a request is for; raises Failure when there is none, or its path has two readings."""
     if line.authority is not None and line.authority != fields.host:
         raise Failure(BAD_REQUEST, "The request target and the Host name different hosts.")
     try:
@@ -51,22 +48,30 @@ def admit(core: Core, peer: Peer, line: RequestLine, fields: RequestFields) -> t
         raise Failure(BAD_REQUEST, "The path can be read in more than one way.") from None
     if live is None:
         raise Failure(UNKNOWN_HOST)
-    route = live.route
-    if fields.framing.length and route.max_body_bytes is not None and fields.framing.length > route.max_body_bytes:
+    return live
+
+
+def check_limits(live: LiveRoute[Upstream], peer: Peer, line: RequestLine, fields: RequestFields) -> None:
+    """Raise Failure for a body that is larger than the route accepts, and for a visitor who should come by HTTPS."""
+    route, length = live.route, fields.framing.length
+    if length and route.max_body_bytes is not None and length > route.max_body_bytes:
         raise Failure(BODY_TOO_LARGE)
     if route.https == "redirect" and not forward.is_https(fields, peer):
         location = f"https://{fields.host.decode('ascii')}{line.target.decode('ascii')}"
         raise Failure(HTTPS_ONLY, headers=(("Location", location),))
-    if fields.authorization is None and route.access == "public":
-        return live, b"", ""
-    return _checked(core, live, fields)
 
 
-def _checked(core: Core, live: LiveRoute[Upstream], fields: RequestFields) -> tuple[LiveRoute[Upstream], bytes, str]:
-    """Ask the verifier (contracts/plane.md decision 9). One that Connection names goes no further."""
+def check_access(core: Core, live: LiveRoute[Upstream], fields: RequestFields) -> tuple[bytes, str]:
+    """The field lines that access adds for the target, and the verified organization (contracts/plane.md decision 9).
+
+    Raises Failure 401 or 403. A token that Connection names is checked like any other, and goes no further.
+    """
     authorization = fields.authorization
+    if authorization is None and live.route.access == "public":
+        return b"", ""
     verdict = core.verifier.check(authorization, live.route, core.wall)
     lines = verdict.identity
-    if authorization is not None and (verdict.passthrough or live.route.forward_token):
-        lines += b"" if b"authorization" in fields.nominated else b"Authorization: %b\r\n" % authorization
-    return live, lines, verdict.claims.org_id if verdict.claims is not None else ""
+    may_pass = verdict.passthrough or live.route.forward_token
+    if authorization is not None and may_pass and b"authorization" not in fields.nominated:
+        lines += b"Authorization: %b\r\n" % authorization
+    return lines, verdict.claims.org_id if verdict.claims is not None else ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
+from mesh.connection import Connection
 from mesh.deadlines import TICK_S
 from mesh.errors import BAD_REQUEST, HEAD_TOO_LARGE, REQUEST_TIMEOUT, Failure
 from mesh.exchange import Exchange
@@ -24,7 +25,7 @@ _LINGER_S: Final = 2.0
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
-class Downstream(asyncio.Protocol):
+class Downstream(Connection):
     """The visitor's side of exchanges.
 
     Requests are taken one at a time; what is sent ahead waits, bounded, in `_buffer`. A connection that has to be
@@ -40,22 +41,18 @@ class Downstream(asyncio.Protocol):
         "_is_head_begun",
         "_is_lingering",
         "_is_reading_heads",
-        "_is_reading_paused",
         "_is_slow",
         "_left",
         "_requests",
-        "_transport",
         "_tunnel",
         "_unsent",
-        "deadline",
-        "looked_at",
         "peer",
     )
 
     def __init__(self, core: Core) -> None:
         """A connection that is about to be made."""
+        super().__init__()
         self._core = core
-        self._transport: asyncio.Transport
         self.peer: Peer
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
@@ -65,18 +62,15 @@ class Downstream(asyncio.Protocol):
         self._requests = 0
         self._is_head_begun = True
         self._is_reading_heads = False
-        self._is_reading_paused = False
         self._is_slow = False
         self._is_lingering = False
         self._unsent = 0
-        self.deadline = 0.0
-        self.looked_at = 0
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A visitor is here: it has the time for one request head."""
-        self._transport = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
         name = transport.get_extra_info("peername")
         self.peer = self._core.peer(name[0] if isinstance(name, tuple) else "unix")
         if not self._core.visitor_arrived(self):
@@ -86,6 +80,7 @@ class Downstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The visitor is gone."""
+        self.is_closed = True
         self._core.visitor_left(self)
         exchange, tunnel = self._exchange, self._tunnel
         self._exchange = self._tunnel = None
@@ -102,12 +97,14 @@ class Downstream(asyncio.Protocol):
             return True
         exchange = self._exchange
         if exchange is None:
+            self.is_closed = True
             return False
         if exchange.is_response_begun and not exchange.is_delimited:
             # Ending now would make what was sent look complete; one who left will reset the connection.
             return True
         if not exchange.is_request_complete and not exchange.is_response_begun:
             exchange.fail(Failure(BAD_REQUEST, "The request broke off."))
+        self.is_closed = True
         return False
 
     def pause_writing(self) -> None:
@@ -150,28 +147,6 @@ class Downstream(asyncio.Protocol):
         if self.deadline < self.looked_at * TICK_S or not self.looked_at:
             self._core.deadlines.watch(self)
 
-    def write(self, data: bytes) -> None:
-        """Queue bytes for the visitor."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def write_eof(self) -> None:
-        """Say that nothing more follows."""
-        if not self._transport.is_closing() and self._transport.can_write_eof():
-            self._transport.write_eof()
-
-    def pause_reading(self) -> None:
-        """Stop reading until `resume_reading`."""
-        if not self._is_reading_paused and not self._transport.is_closing():
-            self._is_reading_paused = True
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read again."""
-        if self._is_reading_paused and not self._transport.is_closing():
-            self._is_reading_paused = False
-            self._transport.resume_reading()
-
     def exchange_done(self, *, keep: bool) -> None:
         """The response is written: on to the next request, or goodbye."""
         self._exchange = None
@@ -206,6 +181,7 @@ class Downstream(asyncio.Protocol):
         self._exchange = None
         if reset and (connection := self._transport.get_extra_info("socket")) is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.is_closed = True
         self._transport.abort()
 
     def close(self) -> None:
@@ -218,6 +194,7 @@ class Downstream(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None and self._tunnel is None:
             exchange.visitor_lost()
+        self.is_closed = True
         self._transport.abort()
 
     def retire(self) -> None:
@@ -268,7 +245,7 @@ class Downstream(asyncio.Protocol):
             self._keep_ahead(data)
 
     def _is_ready(self) -> bool:
-        return self._exchange is None and not (self._is_slow or self._is_lingering or self._transport.is_closing())
+        return self._exchange is None and not (self._is_slow or self._is_lingering or self.is_closed)
 
     def _begin(self, data: bytes, end: int) -> bytes:
         """Begin the exchange whose head ends at `end`; gives what follows its body."""
@@ -366,6 +343,7 @@ class Downstream(asyncio.Protocol):
 
     def _leave(self) -> None:
         """Close when everything is written."""
+        self.is_closed = True
         self._transport.close()
         self._watch_the_rest()
 

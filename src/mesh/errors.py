@@ -29,6 +29,11 @@ class Failure(Exception):
         self.headers = headers
         super().__init__(self.detail)
 
+    @property
+    def said(self) -> str:
+        """What the log is told: the sentence for the visitor, and the notes that are not for the visitor."""
+        return "; ".join((self.detail, *getattr(self, "__notes__", ())))
+
 
 class Kind:
     """A row of the table below."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mesh.admission import ALLOWED_METHODS, admit, is_for_the_proxy
+from mesh.admission import ALLOWED_METHODS, check_access, check_limits, find_route, is_for_the_proxy
 from mesh.errors import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
@@ -120,8 +120,9 @@ class Exchange:
             if is_for_the_proxy(line, fields):
                 self._answer(204, b"HTTP/1.1 204 No Content\r\nAllow: %b\r\n" % ALLOWED_METHODS.encode(), b"")
                 return
-            live, self._access_lines, self._org_id = admit(core, self._visitor.peer, line, fields)
-            self._live = live
+            live = self._live = find_route(core, line, fields)
+            check_limits(live, self._visitor.peer, line, fields)
+            self._access_lines, self._org_id = check_access(core, live, fields)
             self._request_id = fields.request_id or core.next_request_id()
             self._tries_left = live.route.retries
             if hold:
@@ -447,7 +448,9 @@ class Exchange:
             # Whatever follows on the connection was meant for something else.
             self.keeps_visitor = False
         head = b"%b%b\r\n" % (head, self._connection_line())
-        self._visitor.write(head if self._line.method == b"HEAD" else head + body)
+        body = b"" if self._line.method == b"HEAD" else body
+        self._sent += len(body)
+        self._visitor.write(head + body)
         self._settle()
         self._visitor.exchange_done(keep=self.keeps_visitor)
 
@@ -498,7 +501,7 @@ class Exchange:
             upstream=self._address,
             org_id=self._org_id,
             cause=failure.cause if failure is not None else "",
-            detail=failure.detail if failure is not None else "",
+            detail=failure.said if failure is not None else "",
             referer=referer,
             user_agent=user_agent,
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
+from mesh.connection import Connection
 from mesh.errors import BAD_RESPONSE, RESPONSE_TOO_LARGE, Failure
 from mesh.wire import END_OF_HEAD, ChunkedBody, has_bare_lf
 
@@ -37,7 +37,7 @@ _LENGTH: Final = _Body.LENGTH
 _CHUNKED: Final = _Body.CHUNKED
 
 
-class Upstream(asyncio.Protocol):
+class Upstream(Connection):
     """The target's side of exchanges, kept between them in the target's pool."""
 
     __slots__ = (
@@ -47,23 +47,18 @@ class Upstream(asyncio.Protocol):
         "_core",
         "_exchange",
         "_is_head",
-        "_is_reading_paused",
         "_is_reusable",
         "_left",
         "_target",
-        "_transport",
         "_tunnel",
-        "deadline",
-        "is_closed",
         "is_reused",
-        "looked_at",
     )
 
     def __init__(self, core: Core, target: TargetState[Upstream]) -> None:
         """A connection to `target` that is being made."""
+        super().__init__()
         self._core = core
         self._target = target
-        self._transport: asyncio.Transport
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._body = _IDLE
@@ -71,18 +66,10 @@ class Upstream(asyncio.Protocol):
         self._chunks: ChunkedBody | None = None
         self._left = 0
         self._is_head = False
-        self._is_reading_paused = False
         self._is_reusable = False
-        self.is_closed = False
         self.is_reused = False
-        self.deadline = 0.0
-        self.looked_at = 0
 
     # What asyncio calls.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
-        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -142,28 +129,6 @@ class Upstream(asyncio.Protocol):
         self._exchange = exchange
         self._is_head = is_head
         self._body = _HEAD
-
-    def write(self, data: bytes) -> None:
-        """Queue bytes for the target."""
-        if not self.is_closed:
-            self._transport.write(data)
-
-    def write_eof(self) -> None:
-        """Say that nothing more follows."""
-        if not self.is_closed and self._transport.can_write_eof():
-            self._transport.write_eof()
-
-    def pause_reading(self) -> None:
-        """Stop reading until `resume_reading`."""
-        if not self._is_reading_paused and not self._transport.is_closing():
-            self._is_reading_paused = True
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read again."""
-        if self._is_reading_paused and not self._transport.is_closing():
-            self._is_reading_paused = False
-            self._transport.resume_reading()
 
     def release(self, *, is_reusable: bool) -> None:
         """The exchange is over: back to the pool, or closed."""
