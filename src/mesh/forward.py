@@ -43,8 +43,6 @@ SINGLETONS: Final = frozenset(
         b"max-forwards",
         b"proxy-authorization",
         b"range",
-        b"referer",
-        b"user-agent",
     }
 )
 # RFC 9110 section 6.5.1: nothing that frames, routes, authenticates or controls may arrive behind the body.

@@ -96,9 +96,12 @@ class Lines:
         if not others:
             return lines, []
         read, dropped = self._sort_others(others)
-        # Lines of one name must keep their order (RFC 9110 section 5.3), so what passes is taken from all of them.
-        removed = {*read, *dropped}
-        return [line for line in lines if line not in removed], read
+        # Lines of one name must keep their order (RFC 9110 section 5.3), so those that pass stay where they are.
+        for line in read:
+            lines.remove(line)
+        for line in dropped:
+            lines.remove(line)
+        return lines, read
 
     def _sort_others(self, lines: list[bytes]) -> tuple[list[bytes], list[bytes]]:
         """The lines among `lines` that are read, and those that are dropped; raises Failure."""
