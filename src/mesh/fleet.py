@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from mesh.channel import (
@@ -29,12 +29,21 @@ from mesh.routes import AccessKeys, Delta, MeshSettings, RouteTable, Snapshot
 
 # What a worker may know of the operator's environment; SSL_* name the roots that https targets are checked against.
 _PASSED_ON: Final = frozenset({"LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ"})
+# glibc gives memory back to the system after every large chunk of a body and asks for it again with the next, which
+# costs three times the CPU of the copying itself.
+_ALLOCATOR: Final[Mapping[str, str]] = MappingProxyType(
+    {"MALLOC_TRIM_THRESHOLD_": str(16 << 20), "MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
+)
 _START_S: Final = 30.0
 _STEADY_S: Final = 5.0
 _MAX_PAUSE_S: Final = 5.0
 _KILL_AFTER_S: Final = 3.0
-# Workers report every second.
-_SILENT_S: Final = 10.0
+# Workers report every second; one that says nothing for so many of them hangs.
+_SILENT_TICKS: Final = 10
+_START_TICKS: Final = 60
+_TICK_S: Final = 1.0
+_LAGGARD_S: Final = 1.0
+_HEALTH_DELAY_S: Final = 0.05
 
 
 class FleetObserver:
@@ -73,6 +82,7 @@ class Fleet:
         self._keys = AccessKeys()
         self._settings = MeshSettings()
         self._checker = HealthChecker(self._target_turned)
+        self._health_timer: asyncio.TimerHandle | None = None
 
     @property
     def port(self) -> int:
@@ -100,19 +110,26 @@ class Fleet:
             await asyncio.gather(*(seat.serves(snapshot.revision) for seat in self._seats))
 
     async def publish(self, change: Delta | Snapshot) -> None:
-        """Tell every worker; returns when all that serve act on it. One that is being replaced begins with it."""
+        """Tell every worker; returns when all that serve act on it. One that is being replaced begins with it.
+
+        A worker that hangs is waited for only a moment: it must not hold back the changes of all others.
+        """
         if isinstance(change, Snapshot):
-            self._load(change)
+            is_health_new = self._load(change)
         else:
             self._table.apply(change)
-            self._checker.follow(change.put, change.removed)
+            is_health_new = self._checker.follow(change.put, change.removed)
             self._keys = change.keys or self._keys
             self._settings = change.settings or self._settings
             self._revision = change.revision
         frame = encode(change)
         for seat in self._seats:
             seat.send(frame)
-        await asyncio.gather(*(seat.follows(change.revision) for seat in self._seats))
+        if is_health_new:
+            self._send_health()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAGGARD_S):
+                await asyncio.gather(*(seat.follows(change.revision) for seat in self._seats))
 
     async def drain(self, deadline_s: float) -> None:
         """Stop accepting, let the workers finish what is under way, and end them."""
@@ -136,14 +153,23 @@ class Fleet:
 
     def _target_turned(self, probe: Probe, reason: str) -> None:
         self._observer.target_turned(probe, reason)
+        if self._health_timer is None:
+            # A rack that goes down takes many targets with it: tell of all of them at once.
+            self._health_timer = asyncio.get_running_loop().call_later(_HEALTH_DELAY_S, self._send_health)
+
+    def _send_health(self) -> None:
+        if self._health_timer is not None:
+            self._health_timer.cancel()
+            self._health_timer = None
         frame = encode(self._health())
         for seat in self._seats:
             seat.send(frame)
 
-    def _load(self, snapshot: Snapshot) -> None:
-        self._checker.replace(snapshot.routes)
+    def _load(self, snapshot: Snapshot) -> bool:
+        """Take over a snapshot; whether it changed which targets are down."""
         self._table = RouteTable(snapshot.routes)
         self._revision, self._keys, self._settings = snapshot.revision, snapshot.keys, snapshot.settings
+        return self._checker.replace(snapshot.routes)
 
 
 class _Seat:
@@ -158,6 +184,7 @@ class _Seat:
         self._channel: Channel[ToControl] | None = None
         self._descriptors: list[int] = []
         self._revision = -1
+        self._silent_ticks = 0
         self._moved = asyncio.Condition()
         self._vacated = asyncio.Event()
 
@@ -222,12 +249,14 @@ class _Seat:
         for frame in self._fleet.first_messages():
             channel.send(frame)
         self._channel = channel
+        watch = asyncio.get_running_loop().create_task(self._end_when_silent(process), name=f"watch {self.index}")
         try:
-            await self._listen_to(channel)
+            async for message in channel.messages():
+                self._silent_ticks = 0
+                await self._receive(message)
             return process.pid, await process.wait()
-        except TimeoutError:
-            return process.pid, -signal.SIGKILL
         finally:
+            watch.cancel()
             self._channel = None
             await self._move(-1)
             channel.close()
@@ -236,16 +265,18 @@ class _Seat:
             await process.wait()
             self.pid = 0
 
-    async def _listen_to(self, channel: Channel[ToControl]) -> None:
-        """Take the worker's messages until it is gone; raises TimeoutError when it has nothing to say any more.
+    async def _end_when_silent(self, process: asyncio.subprocess.Process) -> None:
+        """Kill a worker that has nothing to say any more: it keeps its share of the visitors waiting.
 
-        A worker that hangs keeps its share of the visitors waiting and the changes of all others: it has to go.
+        Silence is counted in ticks of this loop and not by the clock: when it was this process that stood still, the
+        worker's reports are waiting. A worker says nothing before it has read its snapshot, however large that is.
         """
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(_SILENT_S) as limit:
-            async for message in channel.messages():
-                limit.reschedule(loop.time() + _SILENT_S)
-                await self._receive(message)
+        self._silent_ticks = 0
+        while self._silent_ticks < (_SILENT_TICKS if self._revision >= 0 else _START_TICKS):
+            await asyncio.sleep(_TICK_S)
+            self._silent_ticks += 1
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
 
     async def _spawn(self, end: socket.socket) -> asyncio.subprocess.Process:
         listen = [argument for descriptor in self._descriptors for argument in ("--listen", str(descriptor))]
@@ -256,7 +287,7 @@ class _Seat:
             *arguments,
             pass_fds=(end.fileno(), *self._descriptors),
             stdin=asyncio.subprocess.DEVNULL,
-            env={name: value for name, value in os.environ.items() if name in _PASSED_ON},
+            env={**{name: value for name, value in os.environ.items() if name in _PASSED_ON}, **_ALLOCATOR},
         )
 
     async def _receive(self, message: ToControl) -> None:

@@ -152,10 +152,9 @@ class RequestControl:
         self.max_forwards = _number(get(b"max-forwards"))
         self.request_id = _request_id(get(b"x-request-id"))
         self.peer = PeerFields.read(read)
-        self.added = b"".join(self._added(read, options))
+        self.added = b"".join((_via(get(b"via"), minor), *self._added(read, options)))
 
     def _added(self, read: Mapping[bytes, bytes], options: list[bytes]) -> Iterator[bytes]:
-        yield _via(read.get(b"via"), 1)
         if b"te" in options and b"trailers" in members(read.get(b"te")):
             yield b"Connection: TE\r\nTE: trailers\r\n"
         if self.expects_continue:

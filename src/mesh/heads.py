@@ -31,9 +31,7 @@ from mesh.wire import (
 
 _MAX_KEY: Final = 2048
 _MAX_LINE: Final = 256
-_MAX_MEMORY: Final = 1024 * 1024
-# What an entry costs beside its key, roughly.
-_ENTRY: Final = 200
+_MAX_MEMORY: Final = 2 * 1024 * 1024
 _MAX_RESPONSE_FIELDS: Final = 256
 
 _PASS: Final = Policy.PASS
@@ -57,10 +55,12 @@ class Memory(dict[bytes, T]):
     def keep(self, key: bytes, value: T) -> T:
         """Remember `value`, unless its key is long; gives it back."""
         if len(key) <= _MAX_KEY:
-            self._size += len(key) + _ENTRY
+            # The key, its copies in what is composed of it, and the objects around them, roughly.
+            cost = 4 * len(key) + 200
+            self._size += cost
             if self._size > _MAX_MEMORY:
                 self.clear()
-                self._size = len(key) + _ENTRY
+                self._size = cost
             self[key] = value
         return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -68,11 +69,14 @@ def probes_of(route: Route) -> list[Probe]:
     ]
 
 
-async def failure_of(probe: Probe) -> str:
-    """Run a check once: nothing when it passed (a status of 2xx or 3xx in time), else why it did not."""
+async def failure_of(probe: Probe, tls: ssl.SSLContext | None = None) -> str:
+    """Run a check once: nothing when it passed (a status of 2xx or 3xx in time), else why it did not.
+
+    `tls` is what an https target is spoken to with.
+    """
     try:
         async with asyncio.timeout(probe.health.timeout_s):
-            status = await _status(probe)
+            status = await _status(probe, tls)
     except TimeoutError:
         return f"no answer within {probe.health.timeout_s:g} s"
     except (OSError, ValueError, Failure) as error:
@@ -80,12 +84,11 @@ async def failure_of(probe: Probe) -> str:
     return "" if 200 <= status < 400 else f"status {status}"
 
 
-async def _status(probe: Probe) -> int:
+async def _status(probe: Probe, tls: ssl.SSLContext | None) -> int:
     place = Place.read(probe.address)
     if place.scheme == "unix":
         reader, writer = await asyncio.open_unix_connection(place.path, limit=_MAX_STATUS_LINE)
     else:
-        tls = await asyncio.to_thread(ssl.create_default_context) if place.scheme == "https" else None
         reader, writer = await asyncio.open_connection(place.host, place.port, ssl=tls, limit=_MAX_STATUS_LINE)
     try:
         head = f"GET {probe.health.path} HTTP/1.1\r\nHost: {probe.host}\r\nUser-Agent: zexio-health\r\n"
@@ -105,23 +108,29 @@ class HealthChecker:
         self._tasks: dict[Probe, asyncio.Task[None]] = {}
         self._probes: dict[RouteKey, list[Probe]] = {}
         self._down: dict[RouteKey, set[str]] = {}
+        self._tls: ssl.SSLContext | None = None
 
     @property
     def down(self) -> dict[RouteKey, tuple[str, ...]]:
         """The addresses that are down, by route."""
         return {route: tuple(sorted(addresses)) for route, addresses in self._down.items() if addresses}
 
-    def follow(self, put: Iterable[Route], removed: Iterable[RouteKey] = ()) -> None:
-        """Take note of routes that came, changed or went; a probe that stays the same goes on undisturbed."""
+    def follow(self, put: Iterable[Route], removed: Iterable[RouteKey] = ()) -> bool:
+        """Take note of routes that came, changed or went; whether that changed which targets are down.
+
+        A probe that stays the same goes on undisturbed; a new one begins with a healthy target.
+        """
+        before = self.down
         for key in removed:
             self._use(key, [])
         for route in put:
             self._use(route.key, probes_of(route))
+        return self.down != before
 
-    def replace(self, routes: Iterable[Route]) -> None:
-        """Follow exactly `routes`."""
+    def replace(self, routes: Iterable[Route]) -> bool:
+        """Follow exactly `routes`; whether that changed which targets are down."""
         wanted = {route.key: route for route in routes if route.health is not None}
-        self.follow(wanted.values(), [key for key in self._probes if key not in wanted])
+        return self.follow(wanted.values(), [key for key in self._probes if key not in wanted])
 
     async def close(self) -> None:
         """End every probe."""
@@ -148,10 +157,19 @@ class HealthChecker:
     async def _run(self, probe: Probe) -> None:
         streak = Streak(probe.health)
         with contextlib.suppress(asyncio.CancelledError):
+            tls = await self._context() if probe.address.startswith("https:") else None
+            # Probes that begin together must not stay in step.
+            await asyncio.sleep(random.uniform(0, probe.health.interval_s))  # noqa: S311
             while True:
-                reason = await failure_of(probe)
+                reason = await failure_of(probe, tls)
                 if streak.note(passed=not reason):
                     down = self._down.setdefault(probe.route, set())
                     down.discard(probe.address) if streak.is_healthy else down.add(probe.address)
                     self._turned(probe, reason)
                 await asyncio.sleep(probe.health.interval_s)
+
+    async def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            # Reading the system's roots takes tens of milliseconds.
+            self._tls = await asyncio.to_thread(ssl.create_default_context)
+        return self._tls
