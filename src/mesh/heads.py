@@ -31,6 +31,7 @@ from mesh.wire import (
 
 _MAX_KEY: Final = 2048
 _MAX_LINE: Final = 256
+_MAX_MET: Final = 8192
 _MAX_MEMORY: Final = 2 * 1024 * 1024
 _MAX_RESPONSE_FIELDS: Final = 256
 
@@ -43,26 +44,41 @@ T = TypeVar("T")
 
 
 class Memory(dict[bytes, T]):
-    """What was read from bytes, by these bytes, up to a bound in bytes: strangers decide what comes in."""
+    """What was read from bytes, by these bytes, up to a bound in bytes: strangers decide what comes in.
 
-    __slots__ = ("_size",)
+    Only what comes a second time is remembered; of the first time there is a hash. Most heads that differ from all before
+    never come again, and keeping them would cost more than reading them.
+    """
+
+    __slots__ = ("_met", "_size")
 
     def __init__(self) -> None:
         """Remember nothing yet."""
         super().__init__()
+        self._met: set[int] = set()
         self._size = 0
 
     def keep(self, key: bytes, value: T) -> T:
-        """Remember `value`, unless its key is long; gives it back."""
-        if len(key) <= _MAX_KEY:
-            # The key, its copies in what is composed of it, and the objects around them, roughly.
-            cost = 4 * len(key) + 200
-            self._size += cost
-            if self._size > _MAX_MEMORY:
-                self.clear()
-                self._size = cost
-            self[key] = value
+        """Remember `value`, unless its key is new or long; gives it back."""
+        mark = hash(key)
+        if mark in self._met:
+            self._remember(key, value)
+            return value
+        if len(self._met) >= _MAX_MET:
+            self._met.clear()
+        self._met.add(mark)
         return value
+
+    def _remember(self, key: bytes, value: T) -> None:
+        if len(key) > _MAX_KEY:
+            return
+        # The key, its copies in what is composed of it, and the objects around them, roughly.
+        cost = 4 * len(key) + 200
+        self._size += cost
+        if self._size > _MAX_MEMORY:
+            self.clear()
+            self._size = cost
+        self[key] = value
 
 
 class Lines:
