@@ -41,6 +41,8 @@ class Core:
         self.time = self._loop.time
         self.draw = random.random
         self.wall_time = time.time
+        # The loop's own clock is read once per turn and counts milliseconds.
+        self.stopwatch = time.perf_counter
         self.now = self.time()
         self.wall = time.time()
         self.deadlines: Deadlines[Downstream | Upstream] = Deadlines(self.now)

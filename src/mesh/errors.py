@@ -82,8 +82,6 @@ RESPONSE_TOO_LARGE: Final = Kind(
 RESPONSE_INCOMPLETE: Final = Kind("target", 502, "http_response_incomplete", "The target's answer broke off.")
 UPGRADE_FAILED: Final = Kind("target", 502, "http_upgrade_failed", "The target switched protocols unasked.")
 NO_TARGET: Final = Kind("proxy", 503, "destination_unavailable", "No target is available for this route.")
-OVERLOADED: Final = Kind("proxy", 503, "connection_limit_reached", "The proxy has no free connection.")
-SHUTTING_DOWN: Final = Kind("proxy", 503, "destination_unavailable", "The proxy is shutting down.")
 CONNECT_TIMEOUT: Final = Kind(
     "target", 504, "connection_timeout", "The target did not accept the connection in time.", "always"
 )

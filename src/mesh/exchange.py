@@ -81,7 +81,7 @@ class Exchange:
         self._visitor = visitor
         self._line = line
         self._fields = fields
-        self._began = core.time()
+        self._began = core.stopwatch()
         self._live: LiveRoute[Upstream] | None = None
         self._target: TargetState[Upstream] | None = None
         self._upstream: Upstream | None = None
@@ -483,7 +483,7 @@ class Exchange:
 
     def _record(self) -> AccessRecord:
         core, line, fields, live, failure = self._core, self._line, self._fields, self._live, self.failure
-        duration_s = core.time() - self._began
+        duration_s = core.stopwatch() - self._began
         referer, user_agent = fields.logged
         return AccessRecord(
             began_at=round(core.wall_time() - duration_s, 6),

@@ -58,15 +58,11 @@ def probes_of(route: Route) -> list[Probe]:
     if route.health is None:
         return []
     sends_own_host = route.preserve_host and "*" not in route.host
-    return [
-        Probe(
-            route.key,
-            target.address,
-            route.host if sends_own_host else Place.read(target.address).host_value.decode("ascii"),
-            route.health,
-        )
+    hosts = {
+        target.address: route.host if sends_own_host else Place.read(target.address).host_value.decode("ascii")
         for target in route.targets
-    ]
+    }
+    return [Probe(route.key, address, host, route.health) for address, host in hosts.items()]
 
 
 async def failure_of(probe: Probe, tls: ssl.SSLContext | None = None) -> str:
