@@ -41,7 +41,7 @@ def _heads() -> dict[str, Step]:
     numbers = itertools.count()
     requests, responses = RequestHeads(MAX_FIELDS, MAX_TARGET), ResponseHeads()
     fields = requests.fields(section, requests.line(line).minor)
-    peer, host = Peer("192.0.2.1", b"http", is_trusted=False), SITE.encode()
+    peer, host = Peer("192.0.2.1", b"http", lambda _address: False), SITE.encode()
 
     def compose_anew() -> bytes:
         fields.prepared_peer = None

@@ -46,8 +46,8 @@ T = TypeVar("T")
 class Memory(dict[bytes, T]):
     """What was read from bytes, by these bytes, up to a bound in bytes: strangers decide what comes in.
 
-    Only what comes a second time is remembered; of the first time there is a hash. Most heads that differ from all before
-    never come again, and keeping them would cost more than reading them.
+    Only what comes a second time is remembered; of the first time there is a hash. Most heads that differ from all
+    before never come again, and keeping them would cost more than reading them.
     """
 
     __slots__ = ("_met", "_size")

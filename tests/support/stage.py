@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Self
@@ -13,6 +14,7 @@ from mesh.core import Core
 from mesh.exchange import Exchange
 from mesh.ports import AccessRecord
 from mesh.routes import MeshSettings, Route, Snapshot
+from tests.support.client import Visitor
 from tests.support.mesh_node import HOST, MeshUnderTest
 
 DEADLINE_S: Final = 5.0
@@ -29,11 +31,20 @@ class Stage:
     closed behind the scene.
     """
 
-    def __init__(self, scene: Scene, *, path: str = "") -> None:
-        """`path` is the one of a Unix socket; without it a free port of loopback is taken."""
+    def __init__(
+        self,
+        scene: Scene,
+        *,
+        path: str = "",
+        listener: socket.socket | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Listens on the Unix socket at `path`, on `listener`, or else on a free port of loopback."""
         self.entered = 0
         self._scene = scene
         self._path = path
+        self._listener = listener
+        self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self._errors: list[Exception] = []
         self._server: asyncio.Server
@@ -42,7 +53,8 @@ class Stage:
         if self._path:
             self._server = await asyncio.start_unix_server(self._enter, self._path)
         else:
-            self._server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
+            listener = self._listener or free_port()
+            self._server = await asyncio.start_server(self._enter, sock=listener, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -146,16 +158,33 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def until_refused(port: int) -> None:
+    """Wait until nobody listens on a port of loopback any more."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            try:
+                (await Visitor.connect(port)).close()
+            except ConnectionRefusedError:
+                return
+            await asyncio.sleep(0.005)
+
+
 async def start_narrow_mesh(route: Route, settings: MeshSettings | None = None) -> MeshUnderTest:
     """A proxy whose kernel keeps little of what is written to visitors, so that slow ones are noticed early."""
     core = Core(Snapshot(revision=1, routes=(route,), settings=settings or MeshSettings()))
-    listener = socket.socket()
+    listener = free_port()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SMALL_BUFFER)
+    server = await asyncio.get_running_loop().create_server(core.visitor, sock=listener)
+    return MeshUnderTest(core, server)
+
+
+def free_port() -> socket.socket:
+    """A socket that listens on loopback."""
+    listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     listener.setblocking(False)
-    server = await asyncio.get_running_loop().create_server(core.visitor, sock=listener)
-    return MeshUnderTest(core, server)
+    return listener
 
 
 def reluctant_socket(port: int) -> socket.socket:

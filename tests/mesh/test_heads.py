@@ -1,0 +1,195 @@
+"""Reading a head from memory gives what reading it anew would give, whatever was read before."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh import heads
+from mesh.errors import BAD_REQUEST, BAD_RESPONSE, Failure
+from mesh.forward import RequestFields, ResponseFields
+from mesh.heads import Memory, RequestHeads, ResponseHeads, values
+
+LONG = b"x" * 300
+# Lines that pass, are read, are dropped, may come once, cannot be remembered, or are wrong.
+LINES = [
+    *(b"Cookie: a=1", b"Cookie: b=2", b"Cookie: c=" + LONG, b"cookie: a=1", b"Accept: */*", b"X-A: 1", b"X-A: 2"),
+    *(b"X-A: " + LONG, b"X-B:", b"Referer: https://a/", b"Referer: https://b/", b"Content-Type: a/b"),
+    *(b"Connection: close", b"Connection: X-A, keep-alive", b"Connection: Upgrade", b"Upgrade: websocket"),
+    *(b"Content-Length: 5", b"content-length: 6", b"Transfer-Encoding: chunked", b"TE: trailers", b"Via: 1.1 a"),
+    *(b"X-Forwarded-For: 192.0.2.1", b"X-Forwarded-Proto: https", b"Forwarded: for=a", b"X_Forwarded_For: b"),
+    *(b"X-Real-IP: 192.0.2.1", b"X-Zexio-Org: a", b"Keep-Alive: 1", b"Expect: 100-continue", b"Max-Forwards: 3"),
+    *(b"X-Request-Id: a", b"Set-Cookie: s=1", b"Set-Cookie: s=; " + LONG, b"Date: now", b"Server: a"),
+    *(b"Broken", b" X-A: 1", b"X A: 1", b"X-A: \x00", b"X-A: 1\r"),
+]
+blocks = st.lists(st.sampled_from(LINES), max_size=7).map(lambda lines: b"".join(line + b"\r\n" for line in lines))
+hosts = st.sampled_from([b"Host: a\r\n", b"Host: A:80\r\n", b"host: b\r\n", b""])
+minors = st.integers(0, 1)
+
+
+def _request(reader: RequestHeads, block: bytes, minor: int) -> object:
+    """Everything that a section says, or why it is refused."""
+    try:
+        fields = reader.fields(block, minor)
+    except Failure as failure:
+        return failure.status
+    names = [name for name in RequestFields.__slots__ if not name.startswith(("_", "prepared"))]
+    return [getattr(fields, name) for name in names] + [fields.logged]
+
+
+def _response(reader: ResponseHeads, block: bytes, minor: int) -> object:
+    try:
+        fields = reader.fields(block, minor)
+    except Failure as failure:
+        return failure.status
+    return [getattr(fields, name) for name in ResponseFields.__slots__]
+
+
+@given(st.lists(st.tuples(hosts, blocks, minors), min_size=1, max_size=12))
+def test_a_request_is_read_from_memory_as_if_it_were_the_first(sections: list[tuple[bytes, bytes, int]]) -> None:
+    """What other requests said, in whatever order, makes no difference."""
+    reader = RequestHeads(100, 100)
+    for host, block, minor in sections:
+        section = host + block + b"\r\n"
+        anew = _request(RequestHeads(100, 100), section, minor)
+        for _ in range(3):
+            assert _request(reader, section, minor) == anew
+
+
+@given(st.lists(st.tuples(blocks, minors), min_size=1, max_size=12))
+def test_a_response_is_read_from_memory_as_if_it_were_the_first(sections: list[tuple[bytes, int]]) -> None:
+    """What other responses said, in whatever order, makes no difference."""
+    reader = ResponseHeads()
+    for block, minor in sections:
+        anew = _response(ResponseHeads(), block + b"\r\n", minor)
+        for _ in range(3):
+            assert _response(reader, block + b"\r\n", minor) == anew
+
+
+@given(st.binary(max_size=80).filter(lambda data: b"\r\n\r\n" not in data), minors)
+def test_any_bytes_as_a_section(data: bytes, minor: int) -> None:
+    """The only way out is a Failure: 400 and its like for a visitor, 502 for a target."""
+    block = data.strip(b"\r\n") + b"\r\n\r\n"
+    request = _request(RequestHeads(10, 100), block, minor)
+    assert not isinstance(request, int) or request in {400, 417, 431, 501}
+    response = _response(ResponseHeads(), block, minor)
+    assert not isinstance(response, int) or response == 502
+
+
+def test_lines_of_one_name_keep_their_order() -> None:
+    """RFC 9110 section 5.3, also when some are known and some are too long to be."""
+    reader = ResponseHeads()
+    for number in range(5):
+        reader.fields(b"X-Number: %d\r\nSet-Cookie: a=2\r\n\r\n" % number, 1)
+    block = b"Set-Cookie: a=%b\r\nSet-Cookie: a=2\r\nSet-Cookie: a=3\r\n\r\n" % LONG
+    assert reader.fields(block, 1).passing.startswith(block[:-2])
+
+
+def test_what_comes_again_is_remembered() -> None:
+    """From the second time on the same bytes give the same value; another version of HTTP another one."""
+    reader, answers = RequestHeads(100, 100), ResponseHeads()
+    read = [
+        (
+            reader.line(b"GET / HTTP/1.1"),
+            reader.fields(b"Host: a\r\n\r\n", 1),
+            answers.status(b"HTTP/1.1 200 OK"),
+            answers.fields(b"A: b\r\n\r\n", 1),
+        )
+        for _ in range(3)
+    ]
+    for second, third in zip(read[1], read[2], strict=True):
+        assert second is third
+    assert reader.fields(b"Host: a\r\n\r\n", 0) is not read[2][1]
+
+
+@pytest.mark.parametrize(
+    ("head", "is_known"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: b\r\n\r\n", False),
+        (b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\nHost: a\r\n\r\n", False),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", False),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", False),
+        (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", False),
+        (b"GET / HTTP/1.1", False),
+        (b"", False),
+    ],
+)
+def test_a_whole_head_is_known_by_its_parts(head: bytes, is_known: bool) -> None:
+    """Only when it is exactly one head, and nothing of a body is to come."""
+    reader = RequestHeads(100, 100)
+    for length in (b"", b"Content-Length: 5\r\n", b"Content-Length: 0\r\n") * 2:
+        reader.line(b"GET / HTTP/1.1")
+        reader.line(b"POST / HTTP/1.1")
+        reader.fields(b"Host: a\r\n" + length + b"\r\n", 1)
+    found = reader.known(head)
+    assert (found is not None) == is_known
+    if found is not None:
+        assert found[1].host == b"a"
+
+
+def test_there_are_so_many_fields_and_no_more() -> None:
+    """431 for a visitor, 502 for a target."""
+    lines = b"".join(b"X-%d: a\r\n" % number for number in range(300))
+    assert _request(RequestHeads(301, 100), b"Host: a\r\n" + lines + b"\r\n", 1) != 431
+    assert _request(RequestHeads(300, 100), b"Host: a\r\n" + lines + b"\r\n", 1) == 431
+    assert _response(ResponseHeads(), lines + b"\r\n", 1) == 502
+
+
+@pytest.mark.parametrize("name", [b"Host", b"Content-Length", b"AUTHORIZATION", b"content-type", b"Range"])
+def test_a_field_that_may_come_once_comes_once(name: bytes) -> None:
+    """Even twice the same is refused: another reader may take the other one."""
+    host = b"" if name == b"Host" else b"Host: a\r\n"
+    assert _request(RequestHeads(100, 100), host + (name + b": 1\r\n") * 2 + b"\r\n", 1) == 400
+
+
+def test_values_of_repeated_fields_are_joined() -> None:
+    """In their order, by name without case, without the space around them."""
+    assert values([b"Via: a", b"X: 1", b"VIA:\tb \t", b"via:"], BAD_REQUEST) == {b"via": b"a, b, ", b"x": b"1"}
+    with pytest.raises(Failure, match="Content-Length may appear only once") as caught:
+        values([b"Content-Length: 1", b"content-length: 1"], BAD_RESPONSE)
+    assert caught.value.status == 502
+
+
+def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strangers decide what comes in, so that it forgets everything when it has become too much."""
+    monkeypatch.setattr(heads, "_MAX_MEMORY", 10_000)
+    memory: Memory[int] = Memory()
+    for number in range(1000):
+        assert _kept(memory, b"%050d" % number)
+        assert len(memory) < 10_000 / 200
+
+
+def test_what_came_once_is_soon_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even the marks of what came once are bounded."""
+    monkeypatch.setattr(heads, "_MAX_MET", 10)
+    memory: Memory[int] = Memory()
+    for number in range(1000):
+        assert memory.keep(b"%d" % number, number) == number
+        assert len(memory._met) <= 10
+    assert len(memory) == 0
+
+
+def test_a_long_key_is_not_remembered() -> None:
+    """One visitor should not fill the memory."""
+    assert not _kept(Memory(), b"x" * 100_000)
+
+
+def _kept(memory: Memory[int], key: bytes) -> bool:
+    """Whether a key is there after it came twice."""
+    assert [memory.keep(key, 1) for _ in range(2)] == [1, 1]
+    return key in memory
+
+
+def test_long_lines_are_judged_every_time() -> None:
+    """They are read like all others, and leave nothing behind."""
+    reader = RequestHeads(100, 100)
+    block = b"Host: a\r\nX-A: " + LONG + b"\r\n\r\n"
+    for _ in range(3):
+        assert LONG in reader.fields(block, 1).passing
+        reader._sections[1].clear()
+    assert list(reader._lines._passing) == []

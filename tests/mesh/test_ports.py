@@ -1,0 +1,30 @@
+"""What a worker counts."""
+
+from __future__ import annotations
+
+from mesh.errors import BAD_REQUEST, NO_TARGET, Failure
+from mesh.ports import Counters
+
+
+def test_counters_start_at_zero() -> None:
+    """Nothing has happened yet."""
+    counters = Counters()
+    assert (counters.accepted, counters.refused, counters.dials, counters.received, counters.sent) == (0, 0, 0, 0, 0)
+    assert counters.requests == 0
+    assert counters.causes == {}
+
+
+def test_requests_are_the_sum_over_the_classes_of_statuses() -> None:
+    """Every exchange that ended has one status."""
+    counters = Counters()
+    counters.statuses[2] += 3
+    counters.statuses[5] += 1
+    assert counters.requests == 4
+
+
+def test_causes_are_counted_by_name() -> None:
+    """Two failures of one cause are two of that cause."""
+    counters = Counters()
+    for kind in (BAD_REQUEST, NO_TARGET, BAD_REQUEST):
+        counters.failed(Failure(kind))
+    assert counters.causes == {"http_request_error": 2, "destination_unavailable": 1}
