@@ -86,6 +86,12 @@ def build(
     return app
 
 
+def make_runner(app: web.Application, *, shutdown_s: float) -> web.AppRunner:
+    """What serves the application; when it is told to end, answers under way have `shutdown_s`."""
+    # A body is refused when it is packed (admin_api.body), and unpacking it first would be the client's to break.
+    return web.AppRunner(app, access_log=None, auto_decompress=False, handle_signals=False, shutdown_timeout=shutdown_s)
+
+
 def _worker(settings: AdminSettings, *, opened: bool) -> Authenticator:
     if opened:
         return OpenDoor()

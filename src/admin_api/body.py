@@ -24,7 +24,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 async def raw_body(request: web.Request) -> bytes:
     """The body as it was sent, read once and kept; raises ApiError 408 or 415, and aiohttp's 413."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
-        # aiohttp has unpacked it by now, so these would not be the bytes that were signed.
+        # What is signed is what was sent, and a small body could unpack to any size.
         raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body without a Content-Encoding.")
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):

@@ -43,8 +43,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         failure = refusal(refused)
     except web.HTTPException as error:
         failure = _from_aiohttp(request, error)
-    except StoreError:
-        _LOG.exception("a change was not saved, request %s", request[REQUEST_ID])
+    except StoreError as error:
+        # Its text is the line for the operator; where it was raised says nothing about a full disk.
+        _LOG.error("a change was not saved, request %s: %s", request[REQUEST_ID], error)
         failure = ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "The change could not be saved; the node's log says why.")
     except Exception:  # noqa: BLE001 - the caller gets an answer whatever is wrong, and the log has the rest
         _LOG.exception("%s %s failed, request %s", request.method, request.path, request[REQUEST_ID])

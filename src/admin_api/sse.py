@@ -45,13 +45,14 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many streams there may be, how many events wait for one client, and the times of a stream in seconds.
+    """How many streams there may be, in all and to one address, how many events wait for one client, and times.
 
-    A client is told to come back after `retry_s`. One that takes no byte for `stall_s` is cut off, one that is gone is
-    noticed within `look_s`, and one that is behind when the node ends has `end_s` to catch up.
+    Times are in seconds. A client is told to come back after `retry_s`. One that takes no byte for `stall_s` is cut
+    off, one that is gone is noticed within `look_s`, and one that is behind when the node ends has `end_s` to catch up.
     """
 
     streams: int = 256
+    streams_per_address: int = 32
     waiting: int = 64
     retry_s: float = 2.0
     heartbeat_s: float = 15.0
@@ -118,7 +119,7 @@ class Streams:
         A source keeps what a slow client has yet to read within a bound of its own and says what it left out, as
         `state.journal` does. It is cancelled and closed in any case.
         """
-        if self._is_closed or len(self._open) >= self._limits.streams:
+        if self._is_closed or self._is_full(request.remote):
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "Too many streams are open.", headers={"Retry-After": "5"})
         stream = _Stream(request, self._limits)
         self._open.add(stream)
@@ -127,6 +128,11 @@ class Streams:
                 return await stream.run(source)
         finally:
             self._open.discard(stream)
+
+    def _is_full(self, address: str | None) -> bool:
+        # Streams are public: without the second bound one stranger could take the operator's place.
+        of_address = sum(stream.address == address for stream in self._open)
+        return len(self._open) >= self._limits.streams or of_address >= self._limits.streams_per_address
 
     def close(self) -> None:
         """End every stream, so that no client holds up the end of the node."""
@@ -139,6 +145,7 @@ class _Stream:
     """One client and the way of the events to it."""
 
     def __init__(self, request: web.Request, limits: StreamLimits) -> None:
+        self.address = request.remote
         self._request = request
         self._response = web.StreamResponse(headers=_HEADERS)
         self._limits = limits

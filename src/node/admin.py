@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from admin_api.app import AdminSettings, build
+from admin_api.app import AdminSettings, build, make_runner
 from node.data import worker_secret
 from node.settings import CannotStart, Settings
 from node.values import Address
@@ -51,17 +51,18 @@ def cannot_listen(setting: str, address: str, error: OSError) -> CannotStart:
     return CannotStart(f"{setting}: {address} {reason}")
 
 
-async def serve(store: Store, settings: Settings, bound: socket.socket, metrics: Callable[[], bytes]) -> web.AppRunner:
+async def serve(
+    store: Store, settings: AdminSettings, bound: socket.socket, metrics: Callable[[], bytes]
+) -> web.AppRunner:
     """Answer requests on a bound socket; the runner's `cleanup` ends it."""
-    application = build(store, store, store, admin_settings(settings), metrics)
-    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
+    runner = make_runner(build(store, store, store, settings, metrics), shutdown_s=_SHUTDOWN_S)
     await runner.setup()
     await web.SockSite(runner, bound, backlog=_BACKLOG).start()
     return runner
 
 
 def admin_settings(settings: Settings) -> AdminSettings:
-    """What the admin API needs of the settings, with the worker secret."""
+    """What the admin API needs of the settings, with the worker secret; raises CannotStart when that is unfit."""
     return AdminSettings(
         version=version(),
         worker_secret=worker_secret(settings),

@@ -9,7 +9,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -17,7 +16,7 @@ import msgspec
 from mesh.access import Verifier
 from mesh.routes import AccessKeys, VerifyKey
 from node.keys import KeySet, parse_jwks
-from node.values import is_loopback
+from node.values import check_keys_url
 
 TIMEOUT_S: Final = 2.0
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
@@ -83,7 +82,7 @@ class JwksSource:
         `publish` is called on the loop of `run`. `report` gets a sentence for the log when a fetch fails, when a key
         is skipped, and when a fetch succeeds again. Raises ValueError for a URL that is neither https nor loopback.
         """
-        check_url(url)
+        check_keys_url(url)
         self._url = url
         self._keys = base
         self._base = base
@@ -165,15 +164,6 @@ class JwksSource:
             self._skipped = found.skipped
             for sentence in found.skipped:
                 self._report(f"{self._url}, {sentence}")
-
-
-def check_url(url: str) -> None:
-    """Raise ValueError unless `url` is https, or http to this machine: keys sent in the clear can be replaced."""
-    parts = urlsplit(url)
-    if not parts.hostname or parts.username is not None or parts.fragment:
-        raise ValueError("a JWKS URL has a host, and neither user name nor fragment")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
-        raise ValueError("a JWKS URL is https, or http on a loopback address")
 
 
 async def fetch_document(url: str, timeout_s: float = TIMEOUT_S) -> Document:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -10,10 +12,10 @@ import structlog
 from mesh.access import Verifier
 from mesh.routes import AccessKeys, VerifyKey
 from node.compile import Edge
-from node.data import mesh_secret
+from node.data import kept_mesh_secret, mesh_secret
 from node.jwks import JwksSource
-from node.keys import load_pem
-from node.settings import CannotStart, Settings
+from node.keys import KeySetError, load_pem
+from node.settings import CannotStart, JwtSection, Settings
 from state.cell import Cell
 
 
@@ -23,11 +25,8 @@ class MeshKeys:
     def __init__(self, settings: Settings, edge: Cell[Edge]) -> None:
         """Start with what is configured; raises CannotStart when a key is unfit."""
         self._edge = edge
-        self._settings = settings
-        self._base = configured_keys(settings)
         self._replaced = asyncio.Event()
-        self._source: JwksSource | None = None
-        self._use(self._base)
+        self._use(configured_keys(settings.jwt, mesh_secret(settings)), settings.jwt.jwks_url)
 
     async def first_fetch(self) -> None:
         """Ask the JWKS URL once; without an answer the node starts nevertheless, and asks again."""
@@ -45,15 +44,15 @@ class MeshKeys:
                     refresh.cancel()
 
     def reload(self, settings: Settings) -> bool:
-        """Use other settings, and say whether that changed any key; raises CannotStart when a key is unfit."""
-        base = configured_keys(settings)
-        is_same_url = settings.jwt.jwks_url == self._settings.jwt.jwks_url
-        if base == self._base and is_same_url:
+        """Use other settings, and say whether that changed any key.
+
+        Raises CannotStart when a key is unfit and ValueError when the URL is; then the keys are those of before.
+        """
+        base, url = configured_keys(settings.jwt, kept_mesh_secret(settings)), settings.jwt.jwks_url
+        if (base, url) == (self._base, self._url):
             return False
         # Until the next fetch, tokens that the URL's keys verify must not be refused because of another key's change.
-        fetched = self._fetched() if is_same_url else ()
-        self._settings, self._base = settings, base
-        self._use(msgspec.structs.replace(base, keys=(*base.keys, *fetched)))
+        self._use(base, url, self._fetched() if url == self._url else ())
         self._replaced.set()
         return True
 
@@ -65,12 +64,11 @@ class MeshKeys:
     def _fetched(self) -> tuple[VerifyKey, ...]:
         return tuple(key for key in self._edge.value.keys.keys if key not in self._base.keys)
 
-    def _use(self, keys: AccessKeys) -> None:
-        generation = self._edge.value.keys.generation + 1
-        self._publish(msgspec.structs.replace(keys, generation=generation))
-        url = self._settings.jwt.jwks_url
-        base = msgspec.structs.replace(self._base, generation=generation)
-        self._source = JwksSource(url, base, self._adopt, report=_report) if url else None
+    def _use(self, base: AccessKeys, url: str | None, fetched: tuple[VerifyKey, ...] = ()) -> None:
+        first = msgspec.structs.replace(base, generation=self._edge.value.keys.generation + 1)
+        source = JwksSource(url, first, self._adopt, report=_report) if url else None
+        self._base, self._url, self._source = base, url, source
+        self._publish(msgspec.structs.replace(first, keys=(*first.keys, *fetched)))
 
     def _adopt(self, keys: AccessKeys) -> None:
         # A fetch that was under way while the settings changed speaks of the keys of before.
@@ -82,24 +80,31 @@ class MeshKeys:
         self._edge.set(msgspec.structs.replace(edge, revision=edge.revision + 1, keys=keys))
 
 
-def configured_keys(settings: Settings) -> AccessKeys:
+def configured_keys(jwt: JwtSection, secret: str | None) -> AccessKeys:
     """The rules for tokens, the shared secret and the keys in PEM files; raises CannotStart when one is unfit."""
-    secret = mesh_secret(settings)
     shared = [VerifyKey(algorithm="HS256", material=secret.encode())] if secret else []
+    public = _public_keys(jwt.pem_files)
     try:
         keys = AccessKeys(
-            issuer=settings.jwt.issuer,
-            audience=settings.jwt.audience,
-            leeway_s=settings.jwt.leeway_s,
-            max_token_bytes=settings.jwt.max_token_bytes,
-            keys=(*shared, *(load_pem(path) for path in settings.jwt.pem_files)),
+            issuer=jwt.issuer,
+            audience=jwt.audience,
+            leeway_s=jwt.leeway_s,
+            max_token_bytes=jwt.max_token_bytes,
+            keys=(*shared, *public),
         )
         Verifier(keys)
-    except OSError as error:
-        raise CannotStart(f"jwt.pem_files: {error.filename} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise CannotStart(f"jwt: {error}") from None
     return keys
+
+
+def _public_keys(paths: Iterable[Path]) -> tuple[VerifyKey, ...]:
+    try:
+        return tuple(load_pem(path) for path in paths)
+    except OSError as error:
+        raise CannotStart(f"jwt.pem_files: {error.filename} cannot be read: {error.strerror}") from None
+    except KeySetError as error:
+        raise CannotStart(f"jwt.pem_files: {error}") from None
 
 
 def _report(sentence: str) -> None:

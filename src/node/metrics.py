@@ -65,6 +65,9 @@ class Metrics(Collector):
         yield _gauge("zexio_desired_revision", "The newest revision of desired state.", desired.revision)
         yield _gauge("zexio_routes", "Routes in desired state.", len(desired.routes))
         yield from _host(observed)
+        yield _gauge("zexio_targets", "Targets that are in use, or that a check found down.", len(observed.targets))
+        down = sum(not target.healthy for target in observed.targets.values())
+        yield _gauge("zexio_targets_down", "Targets that get no requests because they fail.", down)
         yield from _targets(self._tally, self._top_targets)
 
     def describe(self) -> Iterator[Metric]:

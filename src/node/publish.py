@@ -16,17 +16,17 @@ class DataPlane(Protocol):
     """What `mesh.fleet.Fleet` is to the publisher."""
 
     async def publish(self, change: Delta | Snapshot) -> None:
-        """Returns when the change is live in every worker."""
+        """Returns when the change is live in every worker that does not hang."""
 
 
 class Publisher:
     """Watches desired state and the edge. Changes that come while one is on its way are sent together after it."""
 
-    def __init__(self, desired: Cell[Desired], edge: Cell[Edge], is_live: Callable[[int], None]) -> None:
-        """A publisher that has published nothing yet; `is_live` is told each revision that every worker serves."""
+    def __init__(self, desired: Cell[Desired], edge: Cell[Edge], published: Callable[[int], None]) -> None:
+        """A publisher that has published nothing yet; `published` is told each revision that workers have or get."""
         self._desired = desired
         self._edge = edge
-        self._is_live = is_live
+        self._published = published
         self._live = (desired.value, edge.value)
         self._turn = asyncio.Lock()
 
@@ -54,7 +54,7 @@ class Publisher:
 
     def _went_live(self, desired: Desired, edge: Edge) -> None:
         self._live = (desired, edge)
-        self._is_live(desired.revision)
+        self._published(desired.revision)
 
     async def _watch(self, cell: Cell[Any], plane: DataPlane) -> None:
         async for _value in cell.changes():

@@ -11,9 +11,8 @@ import structlog
 from mesh.routes import MeshSettings
 from node.compile import Edge
 from node.mesh_keys import MeshKeys
-from node.settings import CannotStart, Settings, SettingsError, assemble, flatten
+from node.settings import Settings, assemble, flatten
 from state.cell import Cell
-from state.errors import StateError
 
 _LIVE_SECTIONS: Final = frozenset({"jwt", "log", "mesh"})
 _FIXED: Final = frozenset({"mesh.listen", "mesh.workers", "log.entries"})
@@ -34,7 +33,7 @@ class Reloader:
             wanted = read()
             usable = merge(self.settings, wanted)
             is_rekeyed = self._keys.reload(usable)
-        except (SettingsError, CannotStart, StateError) as error:
+        except Exception as error:  # noqa: BLE001  whatever a file can hold, it must not end a node that serves
             return self._refuse(error)
         changed = differences(self.settings, usable)
         self.settings = usable
@@ -46,7 +45,7 @@ class Reloader:
         return usable
 
     def _refuse(self, error: Exception) -> Settings:
-        reasons = str(error).splitlines()
+        reasons = str(error).splitlines() or [type(error).__name__]
         structlog.get_logger().error("settings not reloaded, the old ones stay", reasons=reasons)
         return self.settings
 

@@ -16,9 +16,9 @@ import uvloop
 from mesh.fleet import Fleet
 from mesh.listener import ListenSpec
 from mesh.routes import Snapshot
-from node.admin import bind, cannot_listen, serve
+from node.admin import admin_settings, bind, cannot_listen, serve
 from node.compile import Edge
-from node.data import DataFolder
+from node.data import DataFolder, is_exposed, named, node_secrets
 from node.host import keep_measuring
 from node.logging import configure
 from node.mesh_keys import MeshKeys
@@ -29,9 +29,8 @@ from node.reload import Reloader, with_settings
 from node.settings import CannotStart, Settings
 from node.signals import Signals
 from state.cell import Cell
-from state.errors import StateError
+from state.database import written_file
 from state.journal import Journal
-from state.secrets import Secrets
 from state.store import Store
 
 
@@ -45,8 +44,6 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_live(settings, read))
-        except StateError as error:
-            raise CannotStart(str(error)) from None
         except ExceptionGroup:
             structlog.get_logger().exception("the node failed")
             return 1
@@ -63,16 +60,17 @@ async def _live(settings: Settings, read: Callable[[], Settings]) -> None:
     configure(settings.log, journal, sys.stderr)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(await _open_store(settings, journal))
+        api = admin_settings(settings)
         edge = Cell(with_settings(Edge(), settings))
         keys = MeshKeys(settings, edge)
         await keys.first_fetch()
-        observer = Observer(store.observed, keys)
-        publisher = Publisher(store.desired, edge, observer.live)
+        observer = Observer(store, keys)
+        publisher = Publisher(store.desired, edge, observer.published)
         metrics = Metrics(store, observer.tally, settings.metrics.top_targets)
 
         admin = stack.enter_context(bind("admin.listen", settings.admin.listen))
         fleet = await _start_mesh(settings, publisher.first(), observer, stack)
-        runner = await serve(store, settings, admin, metrics.render)
+        runner = await serve(store, api, admin, metrics.render)
         stack.push_async_callback(runner.cleanup)
         _announce(settings, fleet, admin)
 
@@ -94,12 +92,13 @@ async def _live(settings: Settings, read: Callable[[], Settings]) -> None:
 async def _open_store(settings: Settings, journal: Journal) -> Store:
     folder = DataFolder(settings.node.data)
     folder.prepare()
-    if folder.is_exposed():
-        structlog.get_logger().warning(
-            "others may look into the data folder", path=str(folder.path), advice="chmod 700"
-        )
-    secrets = Secrets.load_or_create(folder.node_key)
-    return await Store.open(settings.node.store or folder.store_url, secrets, journal=journal)
+    url = settings.node.store or folder.store_url
+    with named("node.store" if settings.node.store else "node.data"):
+        written = written_file(url)
+        for path in filter(None, (folder.path, written)):
+            if is_exposed(path):
+                structlog.get_logger().warning("others may look into it", path=str(path), advice=f"chmod go= {path}")
+        return await Store.open(url, node_secrets(folder, written), journal=journal)
 
 
 async def _start_mesh(settings: Settings, snapshot: Snapshot, observer: Observer, stack: AsyncExitStack) -> Fleet:

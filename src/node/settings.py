@@ -6,8 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -16,18 +15,22 @@ from node.sources import Entry, Problem, read_environment, read_file, read_flags
 from node.values import (
     Address,
     Count,
+    Entries,
     Leeway,
     Network,
     Number,
+    Origin,
     Seconds,
     Secret,
     Size,
     Suffix,
+    Text,
     Url,
+    Workers,
     accepts,
+    check_keys_url,
     convert,
     holds_secret,
-    is_loopback,
 )
 
 
@@ -40,10 +43,13 @@ class NodeSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeshSection(msgspec.Struct, frozen=True, kw_only=True):
-    """The data plane. The fields above the blank line are the node's own, those below it are `mesh.MeshSettings`."""
+    """The data plane. The fields above the blank line are the node's own, those below it are `mesh.MeshSettings`.
+
+    Numbers of connections are those of one worker.
+    """
 
     listen: tuple[Address, ...] = (Address("0.0.0.0:8082"),)
-    workers: Count = 1
+    workers: Workers = 1
     internal_suffixes: tuple[Suffix, ...] = (Suffix("zexio.internal"),)
     project_suffixes: tuple[Suffix, ...] = (Suffix("zexio.app"), Suffix("zexio.dev"))
     default_access: Literal["by_suffix", "tenant"] = "by_suffix"
@@ -71,7 +77,7 @@ class AdminSection(msgspec.Struct, frozen=True, kw_only=True):
     listen: Address = Address("127.0.0.1:8081")
     open_to_network: bool = False
     hosts: tuple[Suffix, ...] = ()
-    trusted_origins: tuple[Url, ...] = ()
+    trusted_origins: tuple[Origin, ...] = ()
 
 
 class AuthSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,8 +102,8 @@ class JwtSection(msgspec.Struct, frozen=True, kw_only=True):
     secret: Secret | None = None
     pem_files: tuple[Path, ...] = ()
     jwks_url: Url | None = None
-    issuer: Annotated[str, msgspec.Meta(min_length=1)] = "zexio-service-mesh"
-    audience: str | None = None
+    issuer: Text = "zexio-service-mesh"
+    audience: Text | None = None
     leeway_s: Leeway = 30.0
     max_token_bytes: Size = 8192
 
@@ -108,7 +114,7 @@ class LogSection(msgspec.Struct, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "human", "json"] = "auto"
     access: Literal["json", "combined", "off"] = "off"
-    entries: Count = 10_000
+    entries: Entries = 10_000
 
 
 class MetricsSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,8 +223,8 @@ def _broken_rules(settings: Settings) -> Iterator[tuple[str, str]]:
     if not settings.mesh.listen:
         yield "mesh.listen", f"the mesh needs an address; give {Address.ACCEPTS}"
     yield from _weak_secret(settings.jwt.secret)
-    if settings.jwt.jwks_url and not _is_private(settings.jwt.jwks_url):
-        yield "jwt.jwks_url", "keys fetched over plain HTTP can be replaced on the way; give an https:// address"
+    yield from _unfit_keys_url(settings.jwt.jwks_url)
+    yield from _half_a_cloud(settings.cloud)
     if not (settings.is_signed or settings.admin.listen.is_loopback or settings.admin.open_to_network):
         yield (
             "admin.listen",
@@ -239,6 +245,17 @@ def _weak_secret(secret: str | None) -> Iterator[tuple[str, str]]:
         yield "jwt.secret", f"the secret is shorter than {MIN_SECRET_BYTES} bytes (RFC 7518 section 3.2); {advice}"
 
 
-def _is_private(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "https" or is_loopback(parts.hostname or "")
+def _unfit_keys_url(url: str | None) -> Iterator[tuple[str, str]]:
+    if url is None:
+        return
+    try:
+        check_keys_url(url)
+    except ValueError as reason:
+        yield "jwt.jwks_url", str(reason)
+
+
+def _half_a_cloud(cloud: CloudSection) -> Iterator[tuple[str, str]]:
+    # Half of it would be an open node in place of one that asks for signatures.
+    for name, other in (("token", "worker_id"), ("worker_id", "token")):
+        if getattr(cloud, other) and not getattr(cloud, name):
+            yield f"cloud.{name}", f"this is missing beside cloud.{other}; cloud mode needs both"

@@ -6,17 +6,24 @@ import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 
 from state.hosts import fold_host
 
 Count = Annotated[int, msgspec.Meta(ge=1, description="a whole number, 1 or more")]
+Workers = Annotated[int, msgspec.Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
+Entries = Annotated[int, msgspec.Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
 Size = Annotated[int, msgspec.Meta(ge=1, description="a whole number of bytes, 1 or more")]
 Number = Annotated[int, msgspec.Meta(ge=0, description="a whole number, 0 or more")]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000, description="a number of seconds above 0")]
 Leeway = Annotated[float, msgspec.Meta(ge=0, le=60, description="a number of seconds from 0 to 60")]
+Text = Annotated[str, msgspec.Meta(min_length=1, description="text that is not empty")]
 Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+", description="an http:// or https:// address")]
+Origin = Annotated[
+    str, msgspec.Meta(pattern=r"^https?://[^\s/?#@]+$", description="an origin such as https://gui.example.com")
+]
 
 _PLAIN_KINDS: Final[Mapping[object, str]] = {bool: "true or false", str: "text", Path: "the path of a file or folder"}
 
@@ -32,6 +39,8 @@ class Address(str):
         host, colon, port = text.rpartition(":")
         bare = ":" not in host or (host.startswith("[") and host.endswith("]"))
         if not (host and colon and bare and port.isascii() and port.isdigit() and int(port) <= 65_535):
+            raise ValueError(cls.ACCEPTS)
+        if not _can_be_looked_up(host):
             raise ValueError(cls.ACCEPTS)
         return super().__new__(cls, text)
 
@@ -92,6 +101,22 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def check_keys_url(url: str) -> None:
+    """Raise ValueError unless `url` is https, or http to this machine: keys sent in the clear can be replaced.
+
+    The reason does not repeat the URL, which may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        has_place = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ValueError("the URL of a key set has a malformed host or port") from None
+    if not has_place or parts.username is not None or parts.fragment:
+        raise ValueError("the URL of a key set has a host, and neither user name nor fragment")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        raise ValueError("keys fetched over plain HTTP can be replaced on the way; give an https:// address")
+
+
 def accepts(kind: object) -> str:
     """What a setting of this type takes, in words for an error message."""
     origin = get_origin(kind)
@@ -130,4 +155,15 @@ def is_union(kind: object) -> bool:
 def _make(kind: type, raw: object) -> object:
     if not isinstance(raw, str):
         raise TypeError(accepts(kind))
+    # The one character that no file and no host can have; every system call would raise on it.
+    if "\0" in raw:
+        raise ValueError(accepts(kind))
     return kind(raw)
+
+
+def _can_be_looked_up(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return host.isprintable() and " " not in host

@@ -28,7 +28,8 @@ def parse_url(url: str) -> sa.URL:
     """`sqlite:////path/zexio.db` or `postgresql://user@host/name`, with the driver filled in. Raises StoreError."""
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    # A port that is no number is a ValueError, whose text holds it, and the password when that has a slash.
+    except (sa.exc.ArgumentError, ValueError):
         raise StoreError("the store's URL must be sqlite:////path/to/file or postgresql://user@host/name") from None
     backend = parsed.drivername.partition("+")[0]
     if backend not in _DRIVERS:
@@ -41,6 +42,17 @@ def parse_url(url: str) -> sa.URL:
 def file_of(url: sa.URL) -> Path | None:
     """The file of an SQLite store; None for PostgreSQL."""
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
+def written_file(url: str) -> Path | None:
+    """The file of an SQLite store, if something was written to it already. Raises StoreError and OSError."""
+    path = file_of(parse_url(url))
+    return path if path and path.exists() and path.stat().st_size else None
+
+
+def name_of(url: sa.URL) -> str:
+    """How a message names the store: by its file, or by its URL without driver and password."""
+    return str(file_of(url) or url.set(drivername=url.get_backend_name()).render_as_string())
 
 
 def make_file(path: Path) -> None:

@@ -17,12 +17,15 @@ _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 def fold_route_host(text: str) -> str:
-    """The host of a route: a name, an address, `*.suffix` or `*`. Raises ValueError with the reason."""
+    """The host of a route: a name, an address, `*.suffix` or `*`. Raises ValueError with the reason.
+
+    A dot at the end, which stands for the root, is dropped, as the mesh drops it from a Host field.
+    """
     if text == FALLBACK:
         return text
     if not text.startswith("*."):
-        return fold_host(text)
-    suffix = fold_host(text[2:])
+        return fold_host(text.removesuffix("."))
+    suffix = fold_host(text[2:].removesuffix("."))
     if is_address(suffix):
         raise ValueError("has a wildcard before an address")
     if len(suffix) + 2 > MAX_HOST:

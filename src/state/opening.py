@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from state import rows
 from state.codec import Codec
-from state.database import file_of, make_engine, make_file, parse_url
+from state.database import file_of, make_engine, make_file, name_of, parse_url
 from state.errors import SecretError, StoreError
 from state.file_lock import FileLock
 from state.migrations.runner import migrate
@@ -44,7 +44,7 @@ async def open_tables(url: str, secrets: Secrets) -> OpenTables:
     """
     parsed = parse_url(url)
     async with AsyncExitStack() as resources:
-        with store_errors(f"the store {parsed.render_as_string()} cannot be opened"):
+        with store_errors(f"the store {name_of(parsed)} cannot be opened"):
             await _lock(file_of(parsed), resources)
             engine = make_engine(parsed)
             resources.push_async_callback(engine.dispose)

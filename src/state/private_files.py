@@ -19,18 +19,33 @@ def make_private_directory(path: Path) -> None:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def read_private(path: Path) -> bytes:
-    """The content of a file that nobody but its owner can read.
+def read_private(path: Path, owner: int | None = None) -> bytes:
+    """The content of a file that nobody but its owner can read; besides root, that is `owner` or else our user.
 
-    Raises FileNotFoundError, and SecretError when the group or others have any right to it or it is no regular file.
+    Raises OSError, and SecretError when the file is another user's, the group or others have any right to it, or it is
+    no regular file.
     """
-    with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if not stat.S_ISREG(mode):
-            raise SecretError(f"{path} is not a regular file")
-        if mode & _OTHERS:
-            raise SecretError(f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}): run chmod 600 {path}")
+    # Opening a named pipe would wait for its other end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        _check_status(path, os.fstat(descriptor), os.geteuid() if owner is None else owner)
         return file.read(_MAX_BYTES)
+
+
+def read_secret(path: Path, owner: int | None = None) -> str:
+    """The text in a private file; raises OSError, and SecretError also when there is none."""
+    return secret_text(path, read_private(path, owner))
+
+
+def secret_text(path: Path, content: bytes) -> str:
+    """What the file `path` holds, without the space around it; raises SecretError when that is no text."""
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError:
+        raise SecretError(f"{path} is not text") from None
+    if not text:
+        raise SecretError(f"{path} is empty")
+    return text
 
 
 def create_private(path: Path, content: bytes) -> bool:
@@ -50,6 +65,16 @@ def create_private(path: Path, content: bytes) -> bool:
         draft.unlink(missing_ok=True)
     _sync_directory(path.parent)
     return True
+
+
+def _check_status(path: Path, status: os.stat_result, owner: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise SecretError(f"{path} is not a regular file")
+    if status.st_uid not in {0, owner}:
+        raise SecretError(f"{path} belongs to another user (id {status.st_uid}): run chown {owner} {path}")
+    if status.st_mode & _OTHERS:
+        mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        raise SecretError(f"{path} can be read by others (mode {mode}): run chmod 600 {path}")
 
 
 def _write_durably(path: Path, content: bytes) -> None:

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from state.errors import SecretError
-from state.private_files import create_private, read_private
+from state.private_files import create_private, read_secret
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2: random nonces of 96 bits, for up to 2**32 messages
@@ -79,22 +79,17 @@ def secret_file(path: Path, make: Callable[[], str]) -> str:
     Raises SecretError when the file cannot be read or made, others can read it, or it holds no text.
     """
     try:
-        text = _read_or_create(path, make).decode().strip()
+        return _read_or_create(path, make)
     except OSError as error:
         raise SecretError(f"{path} cannot be read or made: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise SecretError(f"{path} is not text") from None
-    if not text:
-        raise SecretError(f"{path} is empty")
-    return text
 
 
-def _read_or_create(path: Path, make: Callable[[], str]) -> bytes:
+def _read_or_create(path: Path, make: Callable[[], str]) -> str:
     try:
-        return read_private(path)
+        return read_secret(path)
     except FileNotFoundError:
         create_private(path, f"{make()}\n".encode())
-        return read_private(path)
+        return read_secret(path)
 
 
 def hash_token(token: str) -> str:

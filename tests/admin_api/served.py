@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import ClientResponse, ClientSession, web
 
-from admin_api.app import STREAMS, AdminSettings, build
+from admin_api.app import STREAMS, AdminSettings, build, make_runner
 from admin_api.sse import StreamLimits, Streams
 from state.secrets import Secrets
 from state.store import Store
@@ -86,7 +86,7 @@ async def serve(
 @asynccontextmanager
 async def serve_app(app: web.Application) -> AsyncIterator[web.AppRunner]:
     """`app` on a free port of 127.0.0.1, run as the node runs it: handlers are not cancelled when a client goes."""
-    runner = web.AppRunner(app)
+    runner = make_runner(app, shutdown_s=60.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -77,7 +77,17 @@ async def test_store_that_takes_no_change_is_a_503(served: Served, caplog: pytes
         async with served.client.put("/routes/a.example.com", json={"targets": TARGETS}) as answer:
             assert answer.status == 503
             assert "could not be saved" in (await answer.json())["error"]
-    assert "the store is closed" in caplog.text
+    (record,) = caplog.records
+    assert record.getMessage().endswith(": the store is closed")
+    assert record.exc_info is None
+
+
+async def test_body_that_does_not_unpack_is_no_defect(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever can reach the listener could fill the log with it."""
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    async with served.client.put("/routes/a.example.com", data=b"not packed", headers=headers) as answer:
+        assert answer.status == 415
+    assert caplog.records == []
 
 
 async def test_host_given_twice_is_refused(served: Served) -> None:

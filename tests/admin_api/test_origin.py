@@ -93,7 +93,7 @@ async def test_rebound_name_is_refused(named: Served, method: str, path: str, ho
     headers = {"Host": host, "Sec-Fetch-Site": "same-origin"}
     async with named.client.request(method, path, headers=headers) as answer:
         assert answer.status == 421
-        assert "admin_hosts" in (await answer.json())["error"]
+        assert "admin.hosts" in (await answer.json())["error"]
 
 
 @pytest.mark.parametrize("host", OURS)

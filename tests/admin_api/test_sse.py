@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, TCPConnector, web
 
 from admin_api.errors import ApiError
 from admin_api.sse import Event, Outbox, StreamLimits, Streams
@@ -103,6 +103,18 @@ async def test_too_many_streams_are_refused() -> None:
         await eventually(lambda: len(on.streams) == 0)
         async with on.client.get("/") as third:
             assert third.status == 200
+
+
+async def test_one_address_cannot_take_every_stream() -> None:
+    """Streams are public, and the operator wants one too."""
+    async with stage(silence, msgspec.structs.replace(BRISK, streams_per_address=1)) as on:
+        elsewhere = TCPConnector(local_addr=("127.0.0.2", 0))
+        async with on.client.get("/") as first, ClientSession(connector=elsewhere) as operator:
+            await EventReader(first).block()
+            async with on.client.get("/") as second:
+                assert second.status == 503
+            async with operator.get(f"http://127.0.0.1:{port_of(on.runner)}/") as third:
+                assert third.status == 200
 
 
 async def test_client_that_goes_frees_its_stream() -> None:

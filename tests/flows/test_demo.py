@@ -19,8 +19,13 @@ def requests(out: str) -> list[tuple[str, str]]:
     return re.findall(r"^GET  (\S+) .* (\d{3})  as it must$", out, re.MULTILINE)
 
 
+def names_in(folder: Path) -> list[str]:
+    """What lies in a folder."""
+    return [path.name for path in folder.iterdir()]
+
+
 async def test_the_demo(tmp_path: Path) -> None:
-    """Three requests and an end with `--once`; else it stays up, its lines work, and Ctrl-C ends it in order.
+    """Three requests and an end with `--once`; else it stays up, its lines work, and Ctrl-C ends it.
 
     One test, because two demos that start in the same instant would both take the usual ports.
     """
@@ -38,6 +43,8 @@ async def test_the_demo(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         rest, err_bytes = await process.communicate()
     assert (process.returncode, rest, err_bytes) == (0, b"", b"")
+    # Neither keys nor routes of a demo are left behind.
+    assert names_in(tmp_path) == []
 
 
 async def _status(curl: str) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.flows.running import RunningNode, origin, run, until, worker_pids
+from tests.flows.running import PATIENCE_S, RunningNode, origin, run, until, worker_pids
 
 PUBLIC = "demo.zexio.app"
 TENANT = "orders.acme.zexio.internal"
@@ -127,6 +129,25 @@ async def test_an_unknown_setting_is_one_line(tmp_path: Path) -> None:
     code, out, err = await run("up", "--data", str(tmp_path / "data"), environ={"ZEXIO_MESH_WROKERS": "2"})
     assert (code, out) == (2, "")
     assert err == "zexio: ZEXIO_MESH_WROKERS: there is no such setting; the nearest is ZEXIO_MESH_WORKERS\n"
+
+
+async def test_a_node_needs_no_standard_streams(tmp_path: Path) -> None:
+    """Service managers start programs without stdin and stdout; the workers serve all the same."""
+    arguments = ["up", "--data", str(tmp_path / "data"), "--mesh", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'exec "$@" <&- >&-', "sh", sys.executable, "-m", "node.cli.main", *arguments),
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "ZEXIO_MESH_WORKERS": "1", "ZEXIO_LOG_ACCESS": "json"},
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            seen = [json.loads(await process.stderr.readline())["message"] for _ in range(2)]
+    finally:
+        process.terminate()
+        await process.communicate()
+    assert seen == ["worker serves", "serving"]
+    assert process.returncode == 0
 
 
 async def test_the_access_log_tells_each_request(tmp_path: Path) -> None:

@@ -62,6 +62,19 @@ async def test_a_broken_file_changes_nothing(tmp_path: Path, config: Path) -> No
         await node.gets(200, TENANT, token=node.token("org_acme", NEW))
 
 
+@pytest.mark.parametrize("url", ["https://u:hush@127.0.0.1:1/x", "https://h/x#frag", "https://[", "https://h:99999/x"])
+async def test_no_url_ends_the_node(tmp_path: Path, config: Path, url: str) -> None:
+    """Each is refused in one line, which does not repeat the password, and the old keys stay."""
+    async with RunningNode(tmp_path / "data", config) as node:
+        write(config, f'[jwt]\njwks_url = "{url}"\n')
+        node.signal(signal.SIGHUP)
+        refused = await node.logged("settings not reloaded, the old ones stay")
+        assert len(refused["reasons"]) == 1
+        assert refused["reasons"][0].startswith(f"{config}: jwt.jwks_url: the URL of a key set has a")
+        assert "hush" not in refused["reasons"][0]
+        assert await node.call("GET", "/health") == "OK"
+
+
 async def test_a_new_default_access_reaches_routes_that_exist(tmp_path: Path, config: Path) -> None:
     """contracts/plane.md decision 9: a node setting makes tenant the default everywhere."""
     async with origin() as behind, RunningNode(tmp_path / "data", config) as node:

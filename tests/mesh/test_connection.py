@@ -1,80 +1,91 @@
-"""What both sides have in common, on a real pair of sockets."""
+"""Writing, ending and pausing a connection are harmless at any time, also when it is closing or gone."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
-
-import pytest
+from contextlib import asynccontextmanager
 
 from mesh.connection import Connection
+from tests.support.client import Visitor
+from tests.support.stage import until
 
 
-class Listening(Connection):
-    """A connection that keeps what it reads."""
+class Heard(Connection):
+    """Remembers what came; its end is left to the test."""
 
     def __init__(self) -> None:
-        """Nothing read yet."""
+        """Nothing yet."""
         super().__init__()
-        self.read = b""
-        self.arrived = asyncio.Event()
+        self.data = b""
 
     def data_received(self, data: bytes) -> None:
-        """Keep bytes."""
-        self.read += data
-        self.arrived.set()
+        """Remember."""
+        self.data += data
 
-    def hang_up(self) -> None:
-        """Close, as a side does that has nothing more to say."""
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Notice."""
         self.is_closed = True
-        self._transport.close()
 
 
-@pytest.fixture
-async def ends() -> AsyncIterator[tuple[Listening, socket.socket]]:
-    """A connection of ours and the socket at its other end."""
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    _, connection = await asyncio.get_running_loop().create_unix_connection(Listening, sock=ours)
-    yield connection, theirs
-    connection.hang_up()
-    theirs.close()
+@asynccontextmanager
+async def _connected() -> AsyncIterator[tuple[Heard, Visitor]]:
+    """A connection and its peer."""
+    made: list[Heard] = []
+
+    def make() -> Heard:
+        made.append(Heard())
+        return made[-1]
+
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+    async with await Visitor.connect(server.sockets[0].getsockname()[1]) as visitor:
+        await until(lambda: made and hasattr(made[0], "_transport"))
+        yield made[0], visitor
+        made[0]._transport.abort()
+        server.close()
 
 
-async def test_what_is_written_arrives_and_the_end_after_it(ends: tuple[Listening, socket.socket]) -> None:
-    """Saying that nothing more follows leaves the other direction open."""
-    connection, theirs = ends
-    loop = asyncio.get_running_loop()
-    connection.write(b"hello")
-    connection.write_eof()
-    assert await loop.sock_recv(theirs, 100) == b"hello"
-    assert await loop.sock_recv(theirs, 100) == b""
-    await loop.sock_sendall(theirs, b"still here")
-    await connection.arrived.wait()
-    assert connection.read == b"still here"
+async def test_bytes_and_the_end_are_written() -> None:
+    """Saying that nothing follows does not stop the reading."""
+    async with _connected() as (connection, visitor):
+        connection.write(b"hello")
+        connection.write_eof()
+        connection.write_eof()
+        assert await visitor.octets(10) == b"hello"
+        assert visitor.ending == "closed"
+        await visitor.send(b"back")
+        await until(lambda: connection.data == b"back")
 
 
-async def test_a_closed_connection_swallows_writes(ends: tuple[Listening, socket.socket]) -> None:
-    """Whoever writes to a peer that has left is told by the end of the connection, not by an exception."""
-    connection, theirs = ends
-    connection.hang_up()
-    connection.write(b"too late")
-    connection.write_eof()
-    connection.pause_reading()
-    connection.resume_reading()
-    assert await asyncio.get_running_loop().sock_recv(theirs, 100) == b""
+async def test_reading_stops_and_goes_on() -> None:
+    """However often either is said."""
+    async with _connected() as (connection, visitor):
+        connection.resume_reading()
+        for _ in range(2):
+            connection.pause_reading()
+        await visitor.send(b"later")
+        await asyncio.sleep(0.02)
+        assert connection.data == b""
+        for _ in range(2):
+            connection.resume_reading()
+        await until(lambda: connection.data == b"later")
 
 
-async def test_pausing_twice_is_pausing_once(ends: tuple[Listening, socket.socket]) -> None:
-    """Both back-pressure and a waiting body may pause; one resume lets bytes in again."""
-    connection, theirs = ends
-    connection.pause_reading()
-    connection.pause_reading()
-    await asyncio.get_running_loop().sock_sendall(theirs, b"waits")
-    await asyncio.sleep(0.02)
-    assert connection.read == b""
-    connection.resume_reading()
-    connection.resume_reading()
-    await connection.arrived.wait()
-    assert connection.read == b"waits"
+async def test_nothing_is_written_to_a_connection_that_is_gone() -> None:
+    """And nobody is told of it: whoever writes hears of the end in another way."""
+    async with _connected() as (connection, visitor):
+        visitor.reset()
+        await until(lambda: connection.is_closed)
+        connection.write(b"too late")
+        connection.write_eof()
+        connection.pause_reading()
+        connection.resume_reading()
+
+
+async def test_nothing_is_paused_on_a_connection_that_is_closing() -> None:
+    """A transport that closes does not read any more."""
+    async with _connected() as (connection, visitor):
+        connection._transport.close()
+        connection.pause_reading()
+        connection.resume_reading()
+        assert await visitor.end() == "closed"

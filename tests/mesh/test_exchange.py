@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import socket
 from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mesh.routes import Delta, MeshSettings, Route, Target, Timeouts
 from tests.support.client import Visitor, ask
@@ -555,3 +560,89 @@ async def test_draining_ends_a_connection_with_the_answer_under_way() -> None:
             assert (answer.status, answer.announces_close) == (200, True)
             assert await visitor.end() == "closed"
             visitor.close()
+
+
+# Whatever visitors and targets do.
+
+
+class Turn(NamedTuple):
+    """What somebody sends, as far as `share` of it, and how the connection is left."""
+
+    raw: bytes
+    share: float
+    leave: Literal["stay", "close", "reset", "end"]
+
+
+def _turns(*raws: bytes) -> st.SearchStrategy[Turn]:
+    shares = st.one_of(st.just(1.0), st.floats(0, 1))
+    return st.builds(Turn, st.sampled_from(raws), shares, st.sampled_from(["stay", "stay", "close", "reset", "end"]))
+
+
+REQUESTS = _turns(
+    GET,
+    GET * 3,
+    request(b"GET / HTTP/1.0"),
+    request(b"HEAD / HTTP/1.1"),
+    request(b"POST / HTTP/1.1", b"Content-Length: 70000", body=b"x" * 70_000),
+    request(b"PUT / HTTP/1.1", b"Expect: 100-continue", b"Content-Length: 5", body=b"hello"),
+    request(b"POST / HTTP/1.1", b"Transfer-Encoding: chunked", body=b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"),
+    request(b"GET / HTTP/1.1", *WEBSOCKET) + b"first words",
+    b"\r\n",
+    b"nonsense (\r\n\r\n",
+)
+ANSWERS = _turns(
+    OK,
+    OK + b"surplus",
+    b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\n\r\nhello",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst words",
+    b"nonsense\r\n\r\n",
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(REQUESTS, min_size=1, max_size=8), st.lists(ANSWERS, min_size=1, max_size=8), st.integers(0, 2))
+async def test_nothing_is_left_behind(requests: list[Turn], answers: list[Turn], retries: int) -> None:
+    """Whoever breaks off where: every exchange ends once, and nothing stays counted, open or under way."""
+    turns = itertools.cycle(answers)
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await head_of(reader)
+            turn = next(turns)
+            writer.write(turn.raw[: int(len(turn.raw) * turn.share)])
+            if turn.leave == "reset":
+                reset_on_close(writer)
+            elif turn.leave == "end":
+                writer.write_eof()
+                await reader.read()
+            if turn.leave != "stay":
+                return
+
+    limits = MeshSettings(head_timeout_s=0.02, body_idle_s=0.02, keepalive_idle_s=0.02, tunnel_idle_s=0.02)
+    patience = Timeouts(response_s=0.02, idle_s=0.02)
+    async with Stage(scene) as stage:
+        route = _to(stage.port, stage.port, retries=retries, timeouts=patience, max_body_bytes=100_000)
+        async with await start_mesh(route, settings=limits) as mesh:
+            records = watched(mesh)
+            await asyncio.gather(*(_visit(mesh.port, turn) for turn in requests))
+            await until(lambda: not mesh.core.visitors)
+            assert in_flight(mesh) == 0
+            assert len(records) == mesh.core.counters.requests
+            assert not mesh.core._dialer._tasks
+
+
+async def _visit(port: int, turn: Turn) -> None:
+    async with await Visitor.connect(port) as visitor:
+        await visitor.send(turn.raw[: int(len(turn.raw) * turn.share)], fragment=20_000)
+        if turn.leave == "reset":
+            visitor.reset()
+        elif turn.leave == "end":
+            with contextlib.suppress(OSError):
+                visitor.half_close()
+            await visitor.end()
+        elif turn.leave == "stay":
+            await visitor.end()

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -15,6 +16,7 @@ from jwt.algorithms import OKPAlgorithm
 
 from mesh.routes import AccessKeys
 from node.compile import Edge
+from node.data import mesh_secret
 from node.mesh_keys import MeshKeys, configured_keys
 from node.settings import CannotStart, Settings, load
 from state.cell import Cell
@@ -66,6 +68,11 @@ def write_key(path: Path) -> None:
     path.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
 
+def at_start(settings: Settings) -> AccessKeys:
+    """The keys that a node starts with."""
+    return configured_keys(settings.jwt, mesh_secret(settings))
+
+
 def algorithms(keys: AccessKeys) -> list[str]:
     """The algorithms of the keys."""
     return [key.algorithm for key in keys.keys]
@@ -73,25 +80,25 @@ def algorithms(keys: AccessKeys) -> list[str]:
 
 def test_without_configuration_there_is_a_secret(read: Read) -> None:
     """The node makes it, and keeps it."""
-    (key,) = configured_keys(read()).keys
+    (key,) = at_start(read()).keys
     assert key.algorithm == "HS256"
-    assert configured_keys(read()).keys == (key,)
+    assert at_start(read()).keys == (key,)
 
 
 def test_a_secret_and_public_keys_go_together(read: Read, pem: Path) -> None:
     """Each is bound to its own algorithm."""
     settings = read(mesh_jwt_secret=SECRET, zexio_jwt_pem_files=str(pem))
-    assert algorithms(configured_keys(settings)) == ["HS256", "EdDSA"]
+    assert algorithms(at_start(settings)) == ["HS256", "EdDSA"]
 
 
 def test_public_keys_alone_make_no_secret(read: Read, pem: Path) -> None:
     """There is nothing here that could mint a token."""
-    assert algorithms(configured_keys(read(zexio_jwt_pem_files=str(pem)))) == ["EdDSA"]
+    assert algorithms(at_start(read(zexio_jwt_pem_files=str(pem)))) == ["EdDSA"]
 
 
 def test_the_rules_come_from_the_settings(read: Read) -> None:
     """Issuer, audience, leeway and size."""
-    keys = configured_keys(
+    keys = at_start(
         read(zexio_jwt_issuer="me", zexio_jwt_audience="you", zexio_jwt_leeway_s="1", zexio_jwt_max_token_bytes="2048")
     )
     assert (keys.issuer, keys.audience, keys.leeway_s, keys.max_token_bytes) == ("me", "you", 1.0, 2048)
@@ -106,8 +113,8 @@ def test_an_unfit_file_is_one_line(read: Read, tmp_path: Path, content: str | No
     path = tmp_path / "bad.pem"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(CannotStart, match=reason):
-        configured_keys(read(zexio_jwt_pem_files=str(path)))
+    with pytest.raises(CannotStart, match=rf"^jwt\.pem_files: {path} .*{reason}"):
+        at_start(read(zexio_jwt_pem_files=str(path)))
 
 
 async def test_a_jwks_adds_keys(read: Read, jwks_url: str) -> None:
@@ -145,6 +152,31 @@ async def test_a_reload_without_change_leaves_the_keys(read: Read) -> None:
     before = edge.value
     assert keys.reload(read(mesh_jwt_secret=SECRET)) is False
     assert edge.value is before
+
+
+async def test_a_reload_makes_no_secret(read: Read, tmp_path: Path) -> None:
+    """A file that went missing is a mistake, and the tokens in use stay valid."""
+    edge = Cell(Edge())
+    keys = MeshKeys(read(), edge)
+    before = edge.value
+    (tmp_path / "data" / "mesh-jwt.secret").unlink()
+    with pytest.raises(CannotStart, match=r"mesh-jwt\.secret cannot be read"):
+        keys.reload(read())
+    assert edge.value is before
+
+
+async def test_a_reload_that_fails_leaves_the_keys(read: Read) -> None:
+    """All of them: the next reload compares with what is in force."""
+    edge = Cell(Edge())
+    settings = read(mesh_jwt_secret=SECRET)
+    keys = MeshKeys(settings, edge)
+    before = edge.value
+    section = msgspec.structs.replace(settings.jwt, secret="t" * 32, jwks_url="https://[")
+    for _again in range(2):
+        with pytest.raises(ValueError, match="malformed host"):
+            keys.reload(msgspec.structs.replace(settings, jwt=section))
+    assert edge.value is before
+    assert keys.reload(settings) is False
 
 
 async def test_a_changed_file_is_a_change(read: Read, pem: Path) -> None:

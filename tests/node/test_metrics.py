@@ -13,7 +13,7 @@ from node.tally import Tally
 from state.cell import Cell
 from state.change import PutRoute, apply
 from state.model import Desired, Route, Target
-from state.observed import HostFact, Observed, WorkerFact
+from state.observed import HostFact, Observed, TargetFact, WorkerFact
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -36,7 +36,8 @@ class Views:
             at=NOW,
         )
         worker = WorkerFact(index=0, pid=1, ready=True, restarts=2, revision=1)
-        self.observed = Cell(Observed(host=host, workers=(worker,)))
+        targets = [TargetFact(address="http://127.0.0.1:1"), TargetFact(address="http://127.0.0.1:2", healthy=False)]
+        self.observed = Cell(Observed(host=host, workers=(worker,)).with_targets(targets))
 
 
 @pytest.fixture
@@ -77,6 +78,7 @@ def test_the_node_is_told_in_numbers(tally: Tally) -> None:
     assert found["zexio_worker_revision"] == {"0": 1}
     assert found["zexio_desired_revision"] == {"": 1}
     assert found["zexio_routes"] == {"": 1}
+    assert (found["zexio_targets"], found["zexio_targets_down"]) == ({"": 2}, {"": 1})
     assert found["zexio_host_cpu_percent"] == {"": 12.5}
     assert found["process_cpu_seconds_total"][""] > 0
 

@@ -81,6 +81,20 @@ async def test_an_unfit_key_changes_nothing(read: Callable[..., Settings], tmp_p
     assert "absent.pem cannot be read" in logs[0]["reasons"][0]
 
 
+async def test_a_running_node_survives_any_file(read: Callable[..., Settings]) -> None:
+    """Whatever reading settings raises, visitors are not to suffer for it."""
+    running = Running(read)
+    edge = running.edge.value
+
+    def broken() -> Settings:
+        raise RecursionError
+
+    with capture_logs() as logs:
+        assert running.reloader.reload(broken) == read()
+    assert running.edge.value is edge
+    assert logs[0]["reasons"] == ["RecursionError"]
+
+
 def test_the_edge_has_every_limit(read: Callable[..., Settings]) -> None:
     """Settings and data plane call the limits by the same names, and agree about the defaults."""
     edge = with_settings(Edge(), read(zexio_mesh_default_access="tenant", zexio_mesh_internal_suffixes="corp"))

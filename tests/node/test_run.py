@@ -13,6 +13,7 @@ import structlog
 
 from node.run import run
 from node.settings import CannotStart, Settings, load
+from state.secrets import Secrets
 
 
 @pytest.fixture(autouse=True)
@@ -54,9 +55,41 @@ def test_a_key_that_others_can_read(tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_opened(tmp_path: Path) -> None:
-    """A file that is no database."""
-    (tmp_path / "zexio.db").write_bytes(b"not a database" * 100)
-    assert "zexio.db" in refused(settings(tmp_path))
+    """A file that is no database; it is named with its setting and without the driver."""
+    Secrets.load_or_create(tmp_path / "node.key")
+    path = tmp_path / "zexio.db"
+    path.write_bytes(b"not a database" * 100)
+    line = f"the store {path} cannot be opened: file is not a database"
+    assert refused(settings(tmp_path)) == f"node.data: {line}"
+    assert refused(settings(tmp_path, zexio_node_store=f"sqlite:///{path}")) == f"node.store: {line}"
+
+
+def test_a_key_that_is_missing(tmp_path: Path) -> None:
+    """Nothing is made that would stand in its way when it comes back."""
+    (tmp_path / "zexio.db").write_bytes(b"rows")
+    assert "node.key is missing" in refused(settings(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["zexio.db"]
+
+
+def test_a_worker_secret_is_looked_at_before_anything_listens(tmp_path: Path) -> None:
+    """Otherwise visitors would be taken in, and cut off."""
+    path = tmp_path / "etc.secret"
+    path.write_text("shared")
+    path.chmod(0o644)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        line = refused(settings(tmp_path / "data", zexio_mesh_listen=taken, zexio_auth_worker_secret_file=str(path)))
+    assert line.startswith(f"auth.worker_secret_file: {path} can be read by others")
+
+
+def test_a_store_that_others_can_read_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was copied there, with other rights."""
+    Secrets.load_or_create(tmp_path / "node.key")
+    path = tmp_path / "zexio.db"
+    path.write_bytes(b"not a database" * 100)
+    path.chmod(0o644)
+    refused(settings(tmp_path))
+    assert f"chmod go= {path}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("taken_first", [True, False])

@@ -10,13 +10,18 @@ import pytest
 from node.values import (
     Address,
     Count,
+    Entries,
     Leeway,
     Network,
+    Origin,
     Seconds,
     Secret,
     Suffix,
+    Text,
     Url,
+    Workers,
     accepts,
+    check_keys_url,
     convert,
     holds_secret,
     is_loopback,
@@ -25,7 +30,13 @@ from node.values import (
 
 @pytest.mark.parametrize(
     ("text", "host", "port"),
-    [("127.0.0.1:8082", "127.0.0.1", 8082), ("[::1]:0", "::1", 0), ("localhost:1", "localhost", 1)],
+    [
+        ("127.0.0.1:8082", "127.0.0.1", 8082),
+        ("[::1]:0", "::1", 0),
+        ("[fe80::1%eth0]:1", "fe80::1%eth0", 1),
+        ("localhost:1", "localhost", 1),
+        ("bücher.example:1", "bücher.example", 1),
+    ],
 )
 def test_an_address_knows_its_host_and_port(text: str, host: str, port: int) -> None:
     """Brackets belong to the spelling of an IPv6 address, not to the address."""
@@ -34,10 +45,14 @@ def test_an_address_knows_its_host_and_port(text: str, host: str, port: int) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "8082", ":8082", "host:", "host:x", "host:65536", "::1:8082", "a:b:1", "h:-1", "h:٣"]
+    "text",
+    [
+        *("", "8082", ":8082", "host:", "host:x", "host:65536", "::1:8082", "a:b:1", "h:-1", "h:٣"),
+        *("a" * 80 + ":0", "a..b:0", "a b:0", "a\0:0", "a\n:0", "\udcff:0"),
+    ],
 )
 def test_what_is_not_an_address_is_refused(text: str) -> None:
-    """A bare port, a bare IPv6 address and a port out of range are not addresses."""
+    """A bare port, a bare IPv6 address, a port out of range and a host that nobody can look up are not addresses."""
     with pytest.raises(ValueError, match="HOST:PORT"):
         Address(text)
 
@@ -88,6 +103,12 @@ def test_text_becomes_a_value(raw: str, kind: object, expected: object) -> None:
         ("a b", Suffix),
         ("a..b", Suffix),
         ("ftp://host", Url),
+        ("http://gui.example/path", Origin),
+        ("http://user@gui.example", Origin),
+        (100_000_000, Workers),
+        (99_999_999_999, Entries),
+        ("", Text),
+        ("/data\0", Path),
         ("xml", Literal["json", "off"]),
     ],
 )
@@ -121,3 +142,39 @@ def test_a_secret_does_not_show_in_a_repr() -> None:
     assert (secret, repr(secret)) == ("hunter2", "'***'")
     assert holds_secret(Secret | None)
     assert not holds_secret(str)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://issuer.example.com/jwks.json",
+        "http://10.0.0.1/jwks.json",
+        "http://127.0.0.1.example.com/",
+        "http://localhost.example.com/",
+        "ftp://127.0.0.1/",
+        "file:///etc/passwd",
+        "https://user:password@issuer.example.com/",
+        "https://user@issuer.example.com/",
+        "https:///jwks.json",
+        "https://issuer.example.com/#keys",
+        "https://[::1",
+        "https://[",
+        "https://h:99999/x",
+        "https://h:0/x",
+        "jwks.json",
+        "",
+    ],
+)
+def test_urls_of_keys_that_are_refused(url: str) -> None:
+    """Keys that anybody on the way could replace are no keys."""
+    with pytest.raises(ValueError, match=r"key set|plain HTTP") as caught:
+        check_keys_url(url)
+    assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://issuer.example.com/jwks", "http://127.0.0.1:8080/", "http://[::1]/a?b=c", "http://localhost/"]
+)
+def test_urls_of_keys_that_are_used(url: str) -> None:
+    """Encrypted, or never leaving the machine."""
+    check_keys_url(url)

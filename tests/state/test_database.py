@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from state.database import file_of, make_engine, make_file, parse_url
+from state.database import file_of, make_engine, make_file, name_of, parse_url, written_file
 from state.errors import StoreError
 
 
@@ -29,11 +29,39 @@ def test_a_url_gets_its_driver(url: str, driver: str) -> None:
     assert parse_url(url).drivername == driver
 
 
-@pytest.mark.parametrize("url", ["", "zexio.db", "mysql://db/zexio", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "zexio.db", "mysql://db/zexio", "sqlite://", "sqlite:///:memory:", "postgresql://ada:hush@db:bad/zexio"],
+)
 def test_what_is_no_store_is_refused(url: str) -> None:
-    """With what it should have been."""
-    with pytest.raises(StoreError, match=r"sqlite"):
+    """With what it should have been, and without the password."""
+    with pytest.raises(StoreError, match=r"sqlite") as caught:
         parse_url(url)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("sqlite:////data/zexio.db", "/data/zexio.db"),
+        ("postgresql://ada:hush@db/zexio", "postgresql://ada:***@db/zexio"),
+    ],
+)
+def test_a_store_is_named_as_the_operator_knows_it(url: str, name: str) -> None:
+    """By its file, or without the driver and the password."""
+    assert name_of(parse_url(url)) == name
+
+
+def test_a_file_that_was_written_is_told_from_one_that_was_made(tmp_path: Path) -> None:
+    """Only the former needs the key that it was written with."""
+    path = tmp_path / "zexio.db"
+    url = f"sqlite:///{path}"
+    assert written_file(url) is None
+    path.touch()
+    assert written_file(url) is None
+    path.write_bytes(b"rows")
+    assert written_file(url) == path
+    assert written_file("postgresql://db/zexio") is None
 
 
 def test_only_sqlite_has_a_file() -> None:

@@ -69,14 +69,23 @@ def test_what_is_no_host_is_refused_with_a_reason(text: str, reason: str) -> Non
 
 @pytest.mark.parametrize(
     ("text", "folded"),
-    [("*", "*"), ("*.Example.com", "*.example.com"), ("*.bücher.example", "*.xn--bcher-kva.example")],
+    [
+        ("*", "*"),
+        ("*.Example.com", "*.example.com"),
+        ("*.bücher.example", "*.xn--bcher-kva.example"),
+        ("Shop.example.com.", "shop.example.com"),
+        ("*.example.com.", "*.example.com"),
+    ],
 )
 def test_a_route_may_have_a_wildcard(text: str, folded: str) -> None:
-    """One label in front, or everything."""
+    """One label in front, or everything; and the root's dot at the end, as the mesh knows a Host."""
     assert fold_route_host(text) == folded
 
 
-@pytest.mark.parametrize("text", ["*.", "**.example", "*.*.example", "a.*.example", "*example", "*.127.0.0.1", "*.::1"])
+@pytest.mark.parametrize(
+    "text",
+    ["*.", "*..", ".", "a.example..", "**.example", "*.*.example", "a.*.example", "*example", "*.127.0.0.1", "*.::1"],
+)
 def test_a_wildcard_stands_in_front_of_a_name(text: str) -> None:
     """Nowhere else, and not before an address."""
     with pytest.raises(ValueError, match=r"."):

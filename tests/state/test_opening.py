@@ -104,7 +104,8 @@ async def test_another_file_is_not_overwritten(tmp_path: Path, secrets: Secrets)
     """A path that was mistyped."""
     path = tmp_path / "letter.txt"
     path.write_text("Dear reader, this is no database. " * 100)
-    assert f"{path} cannot be opened: file is not a database" in str(await refusal(f"sqlite:///{path}", secrets))
+    refused = await refusal(f"sqlite:///{path}", secrets)
+    assert str(refused) == f"the store {path} cannot be opened: file is not a database"
     assert path.read_text().startswith("Dear reader")
 
 

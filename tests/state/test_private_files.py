@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from state.errors import SecretError
-from state.private_files import create_private, make_private_directory, read_private
+from state.private_files import create_private, make_private_directory, read_private, read_secret, secret_text
 
 
 def mode(path: Path) -> int:
@@ -63,6 +63,9 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     """A device would be read for ever."""
     with pytest.raises(SecretError, match="not a regular file"):
         read_private(Path("/dev/null"))
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(SecretError, match="not a regular file"):
+        read_private(tmp_path / "pipe")
     with pytest.raises(FileNotFoundError):
         read_private(tmp_path / "absent")
 
@@ -72,3 +75,28 @@ def test_a_directory_that_exists_keeps_its_mode(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     make_private_directory(tmp_path)
     assert mode(tmp_path) == 0o755
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    """That user can read it, whatever its mode says; unless it is the one whom the caller expects."""
+    path = tmp_path / "key"
+    create_private(path, b"secret")
+    os.chown(path, 12_345, -1)
+    with pytest.raises(SecretError, match=rf"belongs to another user \(id 12345\): run chown 0 {path}"):
+        read_private(path)
+    assert read_private(path, owner=12_345) == b"secret"
+
+
+def test_a_file_of_root_is_everybody_s(tmp_path: Path) -> None:
+    """Root can read all the others too."""
+    path = tmp_path / "key"
+    create_private(path, b" secret\n")
+    assert read_secret(path, owner=os.geteuid()) == "secret"
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "is empty"), (b" \n", "is empty"), (b"\xff", "is not text")])
+def test_a_secret_is_text(content: bytes, reason: str) -> None:
+    """Signing with nothing is no signature."""
+    with pytest.raises(SecretError, match=f"^worker.secret {reason}$"):
+        secret_text(Path("worker.secret"), content)

@@ -94,7 +94,11 @@ class _RouteFields(_Body):
     forward_token: bool = False
     preserve_host: bool = True
     headers: HeaderEdits = HeaderEdits()
-    https: Https = "off"
+    https: Https = Field(
+        "off",
+        description="redirect answers plain requests with 308 to https://, for a TLS terminator in front of the node; "
+        "on is the same as off until the node has a TLS listener.",
+    )
 
 
 class RouteBody(_RouteFields):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from http import HTTPStatus
@@ -24,6 +25,7 @@ METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _STATS: Final = tuple(schema.Stats.model_fields)
 _ENCODER: Final = msgspec.json.Encoder()
+_ENTRY_ID: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +104,7 @@ class System:
         if not last_event_id:
             return None
         epoch, _, number = last_event_id.partition("-")
-        return int(number) if epoch == self._epoch and number.isdecimal() else 0
+        return int(number) if epoch == self._epoch and _ENTRY_ID.fullmatch(number) else 0
 
     def _before(self, limit: int) -> int:
         newest = self._node.journal.newest_id

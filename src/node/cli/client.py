@@ -7,14 +7,18 @@ import hmac
 import http.client
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from node.cli.errors import CommandError
+from state.errors import SecretError
+from state.private_files import secret_text
 
-TIMEOUT_S = 30.0
+TIMEOUT_S: Final = 30.0
+MAX_REASON: Final = 300
 
 
 class ClientOptions(Protocol):
@@ -61,20 +65,28 @@ class AdminClient:
             raise CommandError(f"{method} {path}: {answer.status}: {_reason(answer)}")
         return answer
 
-    def _exchange(self, method: str, path: str, payload: bytes, fields: Mapping[str, str]) -> Answer:
-        connection = self._connect()
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around code that takes answers apart: those of another program raise CommandError."""
         try:
-            connection.request(method, self._base.path.rstrip("/") + path, payload or None, dict(fields))
-            response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            yield
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise CommandError(f"{self._base.geturl()} does not answer like a zexio node (see --admin)") from None
+
+    def _exchange(self, method: str, path: str, payload: bytes, fields: Mapping[str, str]) -> Answer:
+        where = self._base.geturl()
+        try:
+            with closing(self._connect()) as connection:
+                connection.request(method, self._base.path.rstrip("/") + path, payload or None, dict(fields))
+                response = connection.getresponse()
+                return Answer(response.status, dict(response.getheaders()), response.read())
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or error
-            where = self._base.geturl()
             raise CommandError(
                 f"no answer from the admin API at {where}: {reason} (is the node up? see --admin)"
             ) from None
-        finally:
-            connection.close()
+        except ValueError as error:
+            raise CommandError(f"the request cannot be sent to {where}: {error}") from None
 
     def _connect(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._base.scheme == "https" else http.client.HTTPConnection
@@ -95,9 +107,12 @@ def connect(options: ClientOptions) -> AdminClient:
     if path is None:
         return AdminClient(options.admin)
     try:
-        return AdminClient(options.admin, path.read_text(encoding="utf-8").strip())
+        # It may be a pipe that another program writes to, so its rights are not asked for.
+        return AdminClient(options.admin, secret_text(path, path.read_bytes()))
     except OSError as error:
         raise CommandError(f"--signature-secret-file: {path}: {error.strerror}") from None
+    except SecretError as error:
+        raise CommandError(f"--signature-secret-file: {error}") from None
 
 
 def _reason(answer: Answer) -> str:
@@ -106,4 +121,5 @@ def _reason(answer: Answer) -> str:
     try:
         return str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):
-        return answer.body.decode(errors="replace").strip() or http.client.responses.get(answer.status, "an error")
+        text = " ".join(answer.body.decode(errors="replace").split())
+        return text[:MAX_REASON] or http.client.responses.get(answer.status, "an error")

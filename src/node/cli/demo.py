@@ -22,6 +22,7 @@ from node.cli.sample import serving
 from node.data import DataFolder
 from node.settings import JwtSection
 from node.tokens import Bearer, mint
+from state.private_files import read_secret
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -66,8 +67,9 @@ class Step(msgspec.Struct, frozen=True):
 
 def demo(options: Namespace) -> int:
     """Run until Ctrl-C, or with `--once` until the requests are through; 1 when one got another status than it must."""
-    place = Place(Path(tempfile.mkdtemp(prefix="zexio-demo-")), free_address(8082), free_address(8081))
-    return asyncio.run(_demonstrate(place, once=options.once))
+    with tempfile.TemporaryDirectory(prefix="zexio-demo-", ignore_cleanup_errors=True) as data:
+        place = Place(Path(data), free_address(8082), free_address(8081))
+        return asyncio.run(_demonstrate(place, once=options.once))
 
 
 async def _demonstrate(place: Place, *, once: bool) -> int:
@@ -154,7 +156,7 @@ async def _status(session: aiohttp.ClientSession, place: Place, step: Step) -> i
 
 
 def _steps(place: Place) -> Iterator[Step]:
-    secret = DataFolder(place.data).mesh_secret.read_text(encoding="utf-8").strip()
+    secret = read_secret(DataFolder(place.data).mesh_secret)
     bearer = Bearer(org_id=ORGANIZATION, user_id="ann", source="demo", target="orders", issuer=JwtSection().issuer)
     token = mint(bearer, secret, issued_at=int(time.time()), ttl_s=_TOKEN_TTL_S)
     yield Step(PUBLIC, "a public route, no token", 200)

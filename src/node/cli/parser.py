@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 DEFAULT_ADMIN: Final = "http://127.0.0.1:8081"
 
-_UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+MAX_DURATION_S: Final = 10 * 365 * 86_400
+
+_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)", re.ASCII)
+_NAME: Final = re.compile(r"[\x21-\x7e]{1,256}")
+_UNITS: Final[Mapping[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,11 +53,28 @@ def build() -> Parser:
 
 
 def duration(text: str) -> int:
-    """Seconds from `90`, `90s`, `15m`, `1h` or `7d`; raises ArgumentTypeError for anything else."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
-    if not (number.isascii() and number.isdigit() and int(number)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 15m, 1h or 7d")
-    return int(number) * _UNITS[unit]
+    """Seconds from `90`, `90s`, `15m`, `1h` or `7d`, ten years at most; raises ArgumentTypeError for anything else."""
+    found = _DURATION.fullmatch(text)
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= MAX_DURATION_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 15m, 1h or 7d, ten years at most")
+    return seconds
+
+
+def claim(text: str) -> str:
+    """A claim that a mesh token may carry; raises ArgumentTypeError for what every route would refuse."""
+    if not _NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 256 visible ASCII characters")
+    return text
+
+
+def unicode_text(text: str) -> str:
+    """What a URL can carry; raises ArgumentTypeError for bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not text in UTF-8") from None
+    return text
 
 
 def _add_up(commands: Commands) -> None:
@@ -79,8 +101,8 @@ def _add_routes(commands: Commands) -> None:
         metavar="ACTION", required=True
     )
     ls = _add_action(routes, "ls", "list routes")
-    ls.add_argument("--org", metavar="ID", help="only those of this organization")
-    ls.add_argument("-q", "--query", metavar="TEXT", help="only hosts that contain this text")
+    ls.add_argument("--org", type=unicode_text, metavar="ID", help="only those of this organization")
+    ls.add_argument("-q", "--query", type=unicode_text, metavar="TEXT", help="only hosts that contain this text")
     _add_host(_add_action(routes, "get", "show one route"))
     _add_host(_add_action(routes, "rm", "remove a route"))
     set_ = _add_action(routes, "set", "create or replace a route")
@@ -92,7 +114,7 @@ def _add_routes(commands: Commands) -> None:
         help="http://HOST:PORT, https://HOST:PORT or unix:/PATH, with ,WEIGHT",
     )
     set_.add_argument("--org", metavar="ID", help="the organization that owns the route")
-    set_.add_argument("--access", choices=["public", "tenant"], help="who may use it (decided by the host's suffix)")
+    set_.add_argument("--access", choices=["public", "tenant"], help="who may use it (by_suffix: the node decides)")
     set_.add_argument("--balance", choices=["round_robin", "least_requests", "random_two", "consistent_hash"])
     set_.add_argument("--strip-prefix", action="store_true", help="remove the path prefix before forwarding")
     set_.add_argument("--forward-token", action="store_true", help="leave the mesh token in the request")
@@ -100,18 +122,23 @@ def _add_routes(commands: Commands) -> None:
     set_.add_argument("--health", metavar="PATH", help="probe the targets at this path")
     set_.add_argument("--retries", type=int, metavar="N", help="other targets to try when one cannot be reached")
     set_.add_argument("--max-body", type=int, metavar="BYTES", help="refuse larger request bodies")
-    set_.add_argument("--https", choices=["off", "on", "redirect"])
-    set_.add_argument("--if-match", metavar="ETAG", help="only if the route is still the one with this ETag")
+    set_.add_argument(
+        "--https",
+        choices=["off", "on", "redirect"],
+        help="redirect answers 308 to https://, for a TLS terminator in front; "
+        "on is the same as off until the node has a TLS listener (off)",
+    )
+    set_.add_argument("--if-match", metavar="REVISION", help="only if the route is still of this revision")
 
 
 def _add_tokens(commands: Commands) -> None:
     tokens = commands.add_parser("tokens", help="mesh tokens").add_subparsers(metavar="ACTION", required=True)
     issue = tokens.add_parser("issue", help="mint a mesh token with this node's secret, for trying things")
     issue.set_defaults(command="node.cli.tokens:issue")
-    issue.add_argument("--org", required=True, metavar="ID", help="the organization it speaks for (orgId)")
-    issue.add_argument("--user", default="operator", metavar="ID", help="userId (operator)")
-    issue.add_argument("--source", default="zexio-cli", metavar="NAME", help="sourceService (zexio-cli)")
-    issue.add_argument("--target", default="any", metavar="NAME", help="targetService (any)")
+    issue.add_argument("--org", type=claim, required=True, metavar="ID", help="the organization it speaks for (orgId)")
+    issue.add_argument("--user", type=claim, default="operator", metavar="ID", help="userId (operator)")
+    issue.add_argument("--source", type=claim, default="zexio-cli", metavar="NAME", help="sourceService (zexio-cli)")
+    issue.add_argument("--target", type=claim, default="any", metavar="NAME", help="targetService (any)")
     issue.add_argument(
         "--ttl", type=duration, default=3600, metavar="TIME", help="how long it is valid: 90s, 15m, 1h (1h)"
     )
@@ -134,8 +161,14 @@ def _add_action(actions: Commands, name: str, help_: str) -> Parser:
 
 
 def _add_host(action: Parser) -> None:
-    action.add_argument("host", metavar="HOST", help="a host name, *.SUFFIX, or * for all others")
-    action.add_argument("--path-prefix", default="/", metavar="PATH", help="the part of the host that it serves (/)")
+    action.add_argument("host", type=unicode_text, metavar="HOST", help="a host name, *.SUFFIX, or * for all others")
+    action.add_argument(
+        "--path-prefix",
+        type=unicode_text,
+        default="/",
+        metavar="PATH",
+        help="the part of the host that it serves (/)",
+    )
 
 
 def _add_client_options(command: Parser) -> None:

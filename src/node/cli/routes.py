@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
-from node.cli.client import AdminClient, connect
+from node.cli.client import AdminClient, Answer, connect
 from node.cli.table import table
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
 PAGE = 500
+# What a route that names no access gets, by the name of the setting that decides it: the node's, and not ours.
+DEFAULT_ACCESS: Final = "by_suffix"
+
+_TARGET: Final = re.compile(r"(?P<url>.+),(?P<weight>[0-9]{1,9})", re.ASCII | re.DOTALL)
 
 
 def ls(options: Namespace) -> None:
     """Print every route, in the order of the API."""
-    routes = list(_pages(connect(options), {"org_id": options.org, "q": options.query}))
-    if options.json:
-        print(json.dumps(routes, indent=2))
-        return
+    client = connect(options)
     heads = ("HOST", "PATH", "ORG", "ACCESS", "TARGETS")
-    rows = [(r["host"], r["path_prefix"], r["org_id"], r["access"], _targets(r)) for r in routes]
-    print(table(heads, rows))
+    with client.reading():
+        routes = list(_pages(client, {"org_id": options.org, "q": options.query}))
+        rows = [(r["host"], r["path_prefix"], r["org_id"], _access(r), _targets(r)) for r in routes]
+    print(json.dumps(routes, indent=2) if options.json else table(heads, rows))
 
 
 def get(options: Namespace) -> None:
     """Print one route."""
-    answer = connect(options).call("GET", _path(options))
-    _show(answer.json(), as_json=options.json)
+    client = connect(options)
+    _show(client, client.call("GET", _path(options)), as_json=options.json)
 
 
 def set(options: Namespace) -> None:  # noqa: A001  the command is called that
     """Create or replace a route and print it."""
-    conditions = {"If-Match": options.if_match} if options.if_match else {}
-    answer = connect(options).call("PUT", _path(options), _body(options), conditions)
-    _show(answer.json(), as_json=options.json)
+    conditions = {"If-Match": _tag(options.if_match)} if options.if_match else {}
+    client = connect(options)
+    _show(client, client.call("PUT", _path(options), _body(options), conditions), as_json=options.json)
 
 
 def rm(options: Namespace) -> None:
@@ -81,18 +85,33 @@ def _body(options: Namespace) -> dict[str, Any]:
 
 
 def _target(text: str) -> dict[str, Any]:
-    url, comma, weight = text.rpartition(",")
-    return {"url": url, "weight": int(weight)} if comma and weight.isdigit() else {"url": text}
+    weighted = _TARGET.fullmatch(text)
+    return {"url": weighted["url"], "weight": int(weighted["weight"])} if weighted else {"url": text}
 
 
-def _show(route: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(route, indent=2))
-        return
-    width = max(map(len, route))
-    for name, value in route.items():
-        shown = _targets(route) if name == "targets" else value
-        print(f"{name.ljust(width)}  {shown if isinstance(shown, str) else json.dumps(shown)}")
+def _tag(text: str) -> str:
+    # The revision as `routes get` shows it, for which a shell would need two kinds of quotes.
+    return f'"{text}"' if text.isascii() and text.isdigit() else text
+
+
+def _show(client: AdminClient, answer: Answer, *, as_json: bool) -> None:
+    with client.reading():
+        route = answer.json()
+        text = json.dumps(route, indent=2) if as_json else _lines(route)
+    print(text)
+
+
+def _lines(route: dict[str, Any]) -> str:
+    shown = {**route, "targets": _targets(route), "access": _access(route)}
+    width = max(map(len, shown))
+    return "\n".join(
+        f"{name.ljust(width)}  {value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in shown.items()
+    )
+
+
+def _access(route: dict[str, Any]) -> str:
+    return str(route["access"] or DEFAULT_ACCESS)
 
 
 def _targets(route: dict[str, Any]) -> str:

@@ -17,11 +17,11 @@ _SAMPLE: Final = re.compile(r'(?P<name>\w+)(?:\{\w+="(?P<label>[^"]*)"\})? (?P<v
 
 def status(options: Namespace) -> int:
     """Print how the node is; the exit code is 1 when no worker serves."""
-    found = _ask(connect(options))
-    if options.json:
-        print(json.dumps(found, indent=2))
-    else:
-        print("\n".join(_lines(found, options.admin)))
+    client = connect(options)
+    with client.reading():
+        found = _ask(client)
+        lines = _lines(found, options.admin)
+    print(json.dumps(found, indent=2) if options.json else "\n".join(lines))
     return 0 if any(worker["ready"] for worker in found["workers"]) else 1
 
 
@@ -55,6 +55,7 @@ def _ask(client: AdminClient) -> dict[str, Any]:
             }
             for index, ready in metrics.get("zexio_worker_ready", {}).items()
         ],
+        "targets": {"known": count("zexio_targets"), "down": count("zexio_targets_down")},
         "requests": {status: int(number) for status, number in metrics.get("zexio_requests_total", {}).items()},
         "in_flight": count("zexio_requests_in_flight"),
         "connections": count("zexio_connections"),
@@ -63,13 +64,16 @@ def _ask(client: AdminClient) -> dict[str, Any]:
 
 
 def _lines(found: dict[str, Any], admin: str) -> list[str]:
-    stats, workers, requests = found["stats"], found["workers"], found["requests"]
+    stats, workers, requests, targets = found["stats"], found["workers"], found["requests"], found["targets"]
     ready = sum(worker["ready"] for worker in workers)
+    behind = sum(worker["ready"] and worker["revision"] < found["revision"] for worker in workers)
+    restarts = sum(worker["restarts"] for worker in workers)
     by_status = ", ".join(f"{status} {number}" for status, number in requests.items())
     return [
         f"zexio {found['version']} at {admin}",
         f"routes    {found['routes']} (revision {found['revision']})",
-        f"workers   {ready} of {len(workers)} serving, {sum(worker['restarts'] for worker in workers)} restarts",
+        f"workers   {ready} of {len(workers)} serving, {restarts} restarts" + (f", {behind} behind" if behind else ""),
+        f"targets   {targets['known']} known, {targets['down']} down",
         f"requests  {sum(requests.values())}" + (f" ({by_status})" if by_status else ""),
         f"visitors  {found['connections']} connections, {found['in_flight']} requests in flight",
         f"cpu       {stats['cpu_usage']} %",

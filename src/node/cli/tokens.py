@@ -10,6 +10,9 @@ from node.cli.configured import configured, reader
 from node.cli.errors import CommandError
 from node.data import DataFolder
 from node.tokens import Bearer, mint
+from state.errors import SecretError
+from state.private_files import read_secret
+from state.route_rules import org_id_reason
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 def issue(options: Namespace) -> None:
     """Print a token that the node on this machine believes."""
+    if reason := org_id_reason(options.org):
+        raise CommandError(f"--org: {options.org!r} {reason}", 2)
     settings = configured(reader(options.config, {"--data": options.data}))
     bearer = Bearer(
         org_id=options.org,
@@ -39,8 +44,13 @@ def _secret(settings: Settings) -> str:
         raise CommandError("this node believes public keys only; mint the token where the private key is")
     path = DataFolder(settings.node.data).mesh_secret
     try:
-        return path.read_text(encoding="utf-8").strip()
+        # The node may run as another user than ours: the one whose folder it is.
+        return read_secret(path, owner=path.parent.stat().st_uid)
     except FileNotFoundError:
         raise CommandError(f"there is no {path}; name the node's folder with --data, or start it once") from None
     except PermissionError:
         raise CommandError(f"this user may not read {path}; run as the user that the node runs as") from None
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+    except SecretError as error:
+        raise CommandError(str(error)) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from node.cli.configured import configured, reader
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 def up(options: Namespace) -> int:
     """Run until a signal ends it; SIGHUP reads the same sources again."""
+    _fill_standard_streams()
     flags = {
         "--data": options.data,
         "--mesh": options.mesh,
@@ -27,3 +30,14 @@ def up(options: Namespace) -> int:
         return run(configured(read), read)
     except CannotStart as error:
         raise CommandError(str(error)) from None
+
+
+def _fill_standard_streams() -> None:
+    """Open what a service manager may have closed: sockets would get these numbers, in the workers too."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003  it has no name
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)

@@ -72,3 +72,10 @@ def test_models_are_strict(body: object) -> None:
     """Nothing is read as something else."""
     with pytest.raises(ValidationError):
         schema.RouteBody.model_validate(body)
+
+
+def test_https_says_what_it_does_today() -> None:
+    """There is no TLS listener yet, and nobody should believe so."""
+    described = schema.RouteBody.model_json_schema()["properties"]["https"]["description"]
+    assert "308" in described
+    assert "on is the same as off" in described

@@ -126,6 +126,17 @@ async def test_id_of_another_process_starts_at_the_oldest_line(served: Served, s
         assert message_of(await EventReader(answer).event()) == "line 1"
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "\N{ARABIC-INDIC DIGIT TWO}", "+2", ""])
+async def test_id_that_this_process_did_not_give_starts_at_the_oldest_line(served: Served, number: str) -> None:
+    """Anybody may ask for the stream, with any number behind an epoch that they have seen."""
+    write_lines(served, 3)
+    async with served.client.get("/system/logs/stream?limit=1") as answer:
+        epoch = (await EventReader(answer).event())["id"].partition("-")[0]
+    async with served.client.get("/system/logs/stream", headers={"Last-Event-ID": f"{epoch}-{number}"}) as answer:
+        assert answer.status == 200
+        assert message_of(await EventReader(answer).event()) == "line 1"
+
+
 async def test_long_past_is_streamed_whole(served: Served) -> None:
     """More lines than wait for a client at once are no loss."""
     write_lines(served, 1000)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import web
 
-from node.admin import bind, serve
+from node.admin import admin_settings, bind, serve
 from node.cli.main import main
 from node.compile import Edge
 from node.mesh_keys import MeshKeys
@@ -55,10 +57,26 @@ async def api(tmp_path: Path, environ: dict[str, str]) -> AsyncIterator[Api]:
     secrets = Secrets.load_or_create(tmp_path / "node.key")
     bound = bind("admin.listen", Address("127.0.0.1:0"))
     async with await Store.open(f"sqlite:///{tmp_path / 'zexio.db'}", secrets) as store:
-        observer = Observer(store.observed, MeshKeys(settings, Cell(Edge())))
-        runner = await serve(store, settings, bound, Metrics(store, observer.tally).render)
+        observer = Observer(store, MeshKeys(settings, Cell(Edge())))
+        runner = await serve(store, admin_settings(settings), bound, Metrics(store, observer.tally).render)
         yield Api(f"http://127.0.0.1:{bound.getsockname()[1]}", tmp_path, store, observer)
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def answering(text: str, status: int = 200) -> AsyncIterator[str]:
+    """The address of a program that is no node: every answer is `text`."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from node.cli.client import AdminClient, Answer, connect
 from node.cli.errors import CommandError
-from tests.node.cli.conftest import Api
+from tests.node.cli.conftest import Api, answering
 
 
 async def call(client: AdminClient, method: str, path: str, body: object = None) -> Answer:
@@ -56,6 +56,30 @@ def test_nobody_there_is_one_line() -> None:
         AdminClient("http://127.0.0.1:1").call("GET", "/health")
 
 
+@pytest.mark.parametrize(
+    "base", ["http://exa mple/", f"http://{'a' * 80}/", "http://127.0.0.1:1/é", "http://exam\u2100ple.invalid/"]
+)
+def test_an_address_that_cannot_be_asked_is_one_line(base: str) -> None:
+    """Python raises another error for each of them."""
+    with pytest.raises(CommandError, match=r"--admin|cannot be sent to http://") as caught:
+        AdminClient(base).call("GET", "/health")
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_field_that_cannot_be_sent_is_one_line(api: Api) -> None:
+    """What stands behind the line break would be a field of its own."""
+    with pytest.raises(CommandError, match=r"the request cannot be sent to http://127\.0\.0\.1:\d+: Invalid header"):
+        await asyncio.to_thread(AdminClient(api.url).call, "GET", "/health", None, {"If-Match": '"1"\nX: y'})
+
+
+async def test_a_long_error_is_one_short_line() -> None:
+    """The page of another server is no sentence."""
+    async with answering("<p>\n" * 1000, status=500) as other:
+        with pytest.raises(CommandError, match=r"^GET /health: 500: <p> <p>") as caught:
+            await call(AdminClient(other), "GET", "/health")
+    assert len(str(caught.value)) < 400
+
+
 class TestCloudMode:
     """Against a node that asks for signatures."""
 
@@ -82,3 +106,12 @@ def test_a_secret_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     options = Namespace(admin="http://127.0.0.1:1", signature_secret_file=tmp_path / "absent")
     with pytest.raises(CommandError, match=r"--signature-secret-file: .*absent: No such file"):
         connect(options)
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "is empty"), (b"\xff\xfe", "is not text")])
+def test_a_secret_that_is_none_is_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
+    """A signature with nothing would only be refused."""
+    path = tmp_path / "worker.secret"
+    path.write_bytes(content)
+    with pytest.raises(CommandError, match=f"^--signature-secret-file: {path} {reason}$"):
+        connect(Namespace(admin="http://127.0.0.1:1", signature_secret_file=path))

@@ -44,11 +44,21 @@ def test_a_duration(text: str, seconds: int) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "1y", "h", "1.5h", "٣"])
+@pytest.mark.parametrize("text", ["", "0", "-1", "1y", "h", "1.5h", "٣", "3651d", "9" * 5000])
 def test_what_is_not_a_duration_is_refused(text: str) -> None:
-    """Zero would be a token that is never valid."""
+    """Zero would be a token that is never valid, and a hundred years one that is never renewed."""
     with pytest.raises(ArgumentTypeError):
         duration(text)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["get", "\udcff"], ["rm", "a", "--path-prefix", "\udcff"], ["ls", "-q", "\udcff"]]
+)
+def test_what_no_url_can_carry_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes of another encoding arrive as characters that cannot be encoded."""
+    with pytest.raises(SystemExit):
+        build().parse_args(["routes", *arguments])
+    assert "is not text in UTF-8" in capsys.readouterr().err
 
 
 def test_the_admin_api_may_be_named_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

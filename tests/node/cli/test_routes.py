@@ -7,7 +7,7 @@ import json
 import pytest
 
 from node.cli import routes
-from tests.node.cli.conftest import Api, Zexio
+from tests.node.cli.conftest import Api, Zexio, answering
 
 TARGET = "http://127.0.0.1:9000"
 
@@ -18,10 +18,11 @@ async def test_a_route_is_set_listed_shown_and_removed(zexio: Zexio, api: Api) -
     listed = (await zexio("routes", "ls", "--admin", api.url)).out.splitlines()
     assert [line.split() for line in listed] == [
         ["HOST", "PATH", "ORG", "ACCESS", "TARGETS"],
-        ["shop.example.com", "/", "-", "-", TARGET],
+        ["shop.example.com", "/", "-", "by_suffix", TARGET],
     ]
     shown = (await zexio("routes", "get", "shop.example.com", "--admin", api.url)).out
     assert f"targets         {TARGET}\n" in shown
+    assert "access          by_suffix\n" in shown
     removed = await zexio("routes", "rm", "shop.example.com", "--admin", api.url)
     assert (removed.code, removed.out) == (0, "")
     assert (await zexio("routes", "get", "shop.example.com", "--admin", api.url)).code == 1
@@ -74,17 +75,34 @@ async def test_a_wildcard_is_a_host(zexio: Zexio, api: Api) -> None:
 async def test_an_etag_guards_against_lost_updates(zexio: Zexio, api: Api) -> None:
     """A route that somebody else changed meanwhile is left alone."""
     await zexio("routes", "set", "a.example.com", TARGET, "--admin", api.url)
-    result = await zexio(
-        "routes", "set", "a.example.com", TARGET, "--retries", "0", "--if-match", '"99"', "--admin", api.url
-    )
-    assert result.code == 1
-    assert "412" in result.err
+    change = ("routes", "set", "a.example.com", TARGET, "--retries", "0", "--admin", api.url)
+    for stale in ('"99"', "99"):
+        result = await zexio(*change, "--if-match", stale)
+        assert (result.code, "412" in result.err) == (1, True)
+    assert (await zexio(*change, "--if-match", "1")).code == 0
 
 
 async def test_a_wrong_field_is_named(zexio: Zexio, api: Api) -> None:
     """In the API's own words."""
     result = await zexio("routes", "set", "a.example.com", "ftp://x", "--admin", api.url)
     assert (result.code, "targets[0].url" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize("weight", ["²", "٣", "-1", "9" * 5000])
+async def test_what_is_no_weight_belongs_to_the_url(zexio: Zexio, api: Api, weight: str) -> None:
+    """The API then says that it is no target."""
+    result = await zexio("routes", "set", "a.example.com", f"{TARGET},{weight}", "--admin", api.url)
+    assert (result.code, "targets[0].url" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize("text", ["<p>", "{}", "[]", '{"routes": 1, "targets": [1]}'])
+async def test_an_answer_of_another_program_is_one_line(zexio: Zexio, text: str) -> None:
+    """A page, or JSON with something else in it."""
+    async with answering(text) as other:
+        for command in (("ls",), ("get", "a.example.com"), ("set", "a.example.com", TARGET)):
+            result = await zexio("routes", *command, "--admin", other)
+            assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+            assert "does not answer like a zexio node" in result.err
 
 
 async def test_a_list_may_be_narrowed(zexio: Zexio, api: Api) -> None:

@@ -10,7 +10,10 @@ from mesh.channel import WorkerReport
 from node.cli.status import samples
 from node.host import measure
 from node.version import version
-from tests.node.cli.conftest import Api, Zexio
+from state.change import Actor, PutRoute
+from state.model import Route, Target
+from state.observed import TargetFact
+from tests.node.cli.conftest import Api, Zexio, answering
 
 
 @pytest.fixture
@@ -47,6 +50,30 @@ async def test_a_person_sees_how_the_node_is(zexio: Zexio, running: Api) -> None
     assert "workers   1 of 1 serving, 0 restarts" in lines
     assert "requests  7 (2xx 6, 4xx 1)" in lines
     assert "visitors  2 connections, 1 requests in flight" in lines
+
+
+async def test_a_worker_that_lags_is_told(zexio: Zexio, running: Api) -> None:
+    """Visitors whom it serves do not see the newest routes yet."""
+    route = Route(host="a.example.com", targets=(Target("http://127.0.0.1:1"),))
+    await running.store.submit(PutRoute(route=route), actor=Actor(kind="operator", name="test"))
+    result = await zexio("status", "--admin", running.url)
+    assert "workers   1 of 1 serving, 0 restarts, 1 behind" in result.out.splitlines()
+
+
+async def test_a_target_that_is_down_is_told(zexio: Zexio, running: Api) -> None:
+    """The operator need not wait for a visitor to complain."""
+    facts = [TargetFact(address="http://127.0.0.1:1"), TargetFact(address="http://127.0.0.1:2", healthy=False)]
+    running.store.observed.set(running.store.observed.value.with_targets(facts))
+    assert "targets   2 known, 1 down" in (await zexio("status", "--admin", running.url)).out.splitlines()
+
+
+@pytest.mark.parametrize("text", ["<p>", "{}", "[]", '{"cpu_usage": 1}'])
+async def test_an_answer_of_another_program_is_one_line(zexio: Zexio, text: str) -> None:
+    """A page, or JSON with other names in it."""
+    async with answering(text) as other:
+        result = await zexio("status", "--admin", other)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == f"zexio: {other} does not answer like a zexio node (see --admin)\n"
 
 
 async def test_a_machine_gets_json(zexio: Zexio, running: Api) -> None:

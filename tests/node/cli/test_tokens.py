@@ -50,6 +50,50 @@ async def test_without_a_folder_it_says_where_it_looked(zexio: Zexio, tmp_path: 
     )
 
 
+@pytest.mark.parametrize(("content", "reason"), [(b"", "is empty"), (b"\xff", "is not text")])
+async def test_a_secret_that_is_none_mints_nothing(zexio: Zexio, tmp_path: Path, content: bytes, reason: str) -> None:
+    """Anybody could mint a token with an empty one."""
+    path = tmp_path / "mesh-jwt.secret"
+    path.touch(0o600)
+    path.write_bytes(content)
+    result = await zexio("tokens", "issue", "--org", "org_a", "--data", str(tmp_path))
+    assert (result.code, result.out, result.err) == (1, "", f"zexio: {path} {reason}\n")
+
+
+async def test_a_folder_is_no_secret(zexio: Zexio, tmp_path: Path) -> None:
+    """One line, like any other file that cannot be read."""
+    (tmp_path / "mesh-jwt.secret").mkdir(0o700)
+    result = await zexio("tokens", "issue", "--org", "org_a", "--data", str(tmp_path))
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+async def test_root_may_mint_for_a_node_of_another_user(zexio: Zexio, tmp_path: Path) -> None:
+    """A service has a user of its own, and its operator has sudo."""
+    mesh_secret(load(None, {}, {"--data": str(tmp_path)}))
+    for path in (tmp_path, tmp_path / "mesh-jwt.secret"):
+        os.chown(path, 12_345, -1)
+    assert (await zexio("tokens", "issue", "--org", "org_a", "--data", str(tmp_path))).code == 0
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *[("--org", ""), ("--org", "\udcff"), ("--org", "a b"), ("--org", ".a"), ("--org", "a" * 129)],
+        *[("--org", "org_a", "--user", ""), ("--org", "org_a", "--source", "é"), ("--org", "org_a", "--target", "a b")],
+        ("--org", "org_a", "--ttl", "99999999999999999d"),
+    ],
+)
+async def test_a_token_that_no_route_admits_is_not_minted(
+    zexio: Zexio, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    """It says what is wrong instead."""
+    monkeypatch.setenv("MESH_JWT_SECRET", SECRET)
+    result = await zexio("tokens", "issue", *flags)
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    assert flags[-2] in result.err
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 async def test_a_secret_of_another_user_stays_secret(zexio: Zexio, tmp_path: Path) -> None:
     """It says so instead of minting a worthless token."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.node.cli.conftest import Zexio
@@ -23,3 +25,13 @@ async def test_an_unsigned_admin_api_stays_at_home(zexio: Zexio, tmp_path: Path)
     """contracts/plane.md decision 2."""
     result = await zexio("up", "--admin", "0.0.0.0:0", "--data", str(tmp_path / "data"))
     assert (result.code, "--admin-open-to-network" in result.err) == (2, True)
+
+
+def test_standard_streams_that_are_closed_are_filled() -> None:
+    """Service managers may close them; a socket in their place would be written to, or abort a worker."""
+    script = (
+        "import os, sys, node.cli.up as up; up._fill_standard_streams();"
+        "sys.exit(not (sys.stderr and all(map(os.get_inheritable, range(3)))))"
+    )
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", script]
+    assert subprocess.run(closed, check=False).returncode == 0
