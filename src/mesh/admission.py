@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mesh.wire import RequestLine
 
 ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_PLAIN_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"})
+# Methods that are forwarded without another look.
+PLAIN_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"})
 
 
 def is_for_the_proxy(line: RequestLine, fields: RequestFields) -> bool:
@@ -31,8 +32,6 @@ def is_for_the_proxy(line: RequestLine, fields: RequestFields) -> bool:
 
     Raises Failure for the methods that an edge refuses: it opens no tunnels and reflects no heads (9.3.6, 9.3.8).
     """
-    if line.method in _PLAIN_METHODS:
-        return False
     if line.method in (b"CONNECT", b"TRACE"):
         raise Failure(METHOD_REFUSED, headers=(("Allow", ALLOWED_METHODS),))
     return line.method == b"OPTIONS" and (line.target == b"*" or fields.max_forwards == 0)

@@ -126,7 +126,9 @@ class Downstream(Connection):
     def data_received(self, data: bytes) -> None:
         """Bytes of a head, of a body, of a tunnel, or ahead of their turn."""
         if self._exchange is None:
-            known = None if self._buffer or not self._is_ready() else self._core.request_heads.known(data)
+            known = None
+            if not (self._buffer or self._is_slow or self._is_lingering):
+                known = self._core.request_heads.known(data)
             if known is None:
                 self._read_heads(data)
             else:

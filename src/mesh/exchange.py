@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mesh.admission import ALLOWED_METHODS, check_access, check_limits, find_route, is_for_the_proxy
+from mesh.admission import ALLOWED_METHODS, PLAIN_METHODS, check_access, check_limits, find_route, is_for_the_proxy
 from mesh.errors import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
@@ -117,12 +117,13 @@ class Exchange:
         """
         core, line, fields = self._core, self._line, self._fields
         try:
-            if is_for_the_proxy(line, fields):
+            if line.method not in PLAIN_METHODS and is_for_the_proxy(line, fields):
                 self._answer(204, b"HTTP/1.1 204 No Content\r\nAllow: %b\r\n" % ALLOWED_METHODS.encode(), b"")
                 return
             live = self._live = find_route(core, line, fields)
-            check_limits(live, self._visitor.peer, line, fields)
-            self._access_lines, self._org_id = check_access(core, live, fields)
+            if not live.is_open or fields.authorization is not None:
+                check_limits(live, self._visitor.peer, line, fields)
+                self._access_lines, self._org_id = check_access(core, live, fields)
             self._request_id = fields.request_id or core.next_request_id()
             self._tries_left = live.route.retries
             if hold:
@@ -192,7 +193,7 @@ class Exchange:
             self._visitor.resume_reading()
             for data in pending:
                 upstream.write(data)
-        self._visitor.wait(self._patience())
+        self._visitor.wait(live.route.timeouts.response_s if self.is_request_complete else self._patience())
 
     def connect_failed(self, failure: Failure) -> None:
         """No connection to the chosen target: try another, or give up."""

@@ -87,6 +87,7 @@ class LiveRoute(Generic[C]):
         "_current",
         "_down",
         "_weights",
+        "is_open",
         "only",
         "request_edits",
         "response_edits",
@@ -105,6 +106,8 @@ class LiveRoute(Generic[C]):
         self.use_health(())
         self.request_edits = Edits(route.request_headers) if route.request_headers else None
         self.response_edits = Edits(route.response_headers) if route.response_headers else None
+        # Whether anybody may come with any request, so that nothing has to be checked.
+        self.is_open = route.access == "public" and route.max_body_bytes is None and route.https != "redirect"
         # How many bytes of a target are taken off before it goes on.
         self.stripped = len(route.path_prefix.rstrip("/").encode()) if route.strip_prefix else 0
         self._weights = [target.weight for target in route.targets]
