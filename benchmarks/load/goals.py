@@ -102,7 +102,10 @@ def _path(table: _Table) -> list[Goal]:
             limit=1.5,
             aim=1.0,
             measured=table.ratio("plain", variant),
-            note="Python runs where nginx runs C.",
+            note=(
+                "Lines that were never seen are read one by one in Python, 6 us for a request and 4 us for its answer; "
+                "compiling mesh.heads, mesh.wire and mesh.forward is the lever that is left."
+            ),
         )
         for variant, what in _HEADS.items()
     ]
