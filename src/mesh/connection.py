@@ -29,9 +29,13 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def write_eof(self) -> None:
-        """Say that nothing more follows, and keep reading."""
-        if not self.is_closed and self._transport.can_write_eof():
+        """Say that nothing more follows, and keep reading where the transport can do one without the other."""
+        if self.is_closed:
+            return
+        if self._transport.can_write_eof():
             self._transport.write_eof()
+        else:
+            self._transport.close()
 
     def pause_reading(self) -> None:
         """Stop reading until `resume_reading`."""

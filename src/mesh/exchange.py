@@ -164,8 +164,9 @@ class Exchange:
         fields, route = self._fields, live.route
         host = (fields.host_value or fields.host) if route.preserve_host else target.host_value
         lines = compose(fields, self._visitor.peer, host)
+        own_lines = b"%bX-Request-Id: %b\r\n" % (self._access_lines, self._request_id)
         if live.request_edits is not None:
-            lines = live.request_edits.apply(lines)
+            lines, own_lines = live.request_edits.apply(lines + own_lines), b""
         method, path, _minor, _authority = self._line
         if fields.max_forwards is not None:
             # RFC 9110 section 7.6.2: the field counts hops for OPTIONS and TRACE, and means nothing elsewhere.
@@ -173,8 +174,7 @@ class Exchange:
         if live.stripped:
             path = path[live.stripped :]
             path = path if path[:1] == b"/" else b"/" + path
-        parts = (method, path, lines, self._access_lines, self._request_id)
-        return b"%b %b HTTP/1.1\r\n%b%bX-Request-Id: %b\r\n\r\n" % parts
+        return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method, path, lines, own_lines)
 
     def connected(self, upstream: Upstream) -> None:
         """A connection to the chosen target is there: send what waits."""
@@ -279,10 +279,11 @@ class Exchange:
         framing = self._response_framing(status, fields)
         # The framing may have decided that the connection has to end.
         connection_line = connection_line if self.keeps_visitor else b"Connection: close\r\n"
-        passing = fields.passing if edits is None else edits.apply(fields.passing)
-        date = b"" if fields.has_date else b"Date: %b\r\n" % self._core.date()
-        head = b"%b\r\n%b%b%b%b\r\n" % (status.line, passing, date, framing, connection_line)
-        if fields.framing.length is not None and edits is None and not date and not connection_line:
+        lines = fields.passing if fields.has_date else b"%bDate: %b\r\n" % (fields.passing, self._core.date())
+        if edits is not None:
+            lines = edits.apply(lines)
+        head = b"%b\r\n%b%b%b\r\n" % (status.line, lines, framing, connection_line)
+        if fields.framing.length is not None and fields.has_date and edits is None and not connection_line:
             fields.ready, fields.ready_for = head, status
         return head
 

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from mesh.channel import (
     Applied,
     Channel,
+    Complaint,
+    Down,
     Drain,
+    TargetHealth,
     TargetReport,
     ToControl,
     ToWorker,
@@ -64,7 +67,8 @@ async def _pair() -> AsyncIterator[tuple[Channel[ToControl], Channel[ToWorker], 
 
 async def test_messages_arrive_in_order_and_as_they_were() -> None:
     """To the worker: what it has to know."""
-    sent: list[ToWorker] = [BIG, Delta(revision=2, removed=(RouteKey("h1"),)), Drain(1.5)]
+    health = TargetHealth((Down(RouteKey("h2", "/x"), ("http://a", "unix:/b")),))
+    sent: list[ToWorker] = [BIG, health, Delta(revision=2, removed=(RouteKey("h1"),)), Drain(1.5)]
     async with _pair() as (control, worker, _):
         for message in sent:
             control.send(encode(message))
@@ -74,7 +78,7 @@ async def test_messages_arrive_in_order_and_as_they_were() -> None:
 
 async def test_the_worker_answers_on_the_same_channel() -> None:
     """To the control process: what is in force, and what was counted."""
-    sent: list[ToControl] = [Applied(1), REPORT, UnknownKid("k")]
+    sent: list[ToControl] = [Applied(1), REPORT, UnknownKid("k"), Complaint("line\nline")]
     async with _pair() as (control, worker, _):
         for message in sent:
             worker.send(encode(message))

@@ -102,6 +102,16 @@ async def test_the_time_to_connect_is_its_own(stuck: int, raw: bytes) -> None:
             assert mesh.core.counters.dials == 2
 
 
+async def test_a_port_where_nobody_listens() -> None:
+    """502, at once."""
+    with free_port() as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with await start_mesh(_route(address)) as mesh:
+        answer = await ask(mesh.port, GET)
+        assert (answer.status, _error(answer)) == (502, b"connection_refused")
+        assert mesh.core.counters.dials == 1
+
+
 async def test_a_name_that_nobody_has() -> None:
     """502, and the cause is the name."""
     async with await start_mesh(_route("http://nowhere.invalid:80")) as mesh:

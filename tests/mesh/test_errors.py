@@ -67,6 +67,16 @@ def test_a_failure_may_be_more_exact() -> None:
     assert Failure(METHOD_REFUSED, headers=(("Allow", "GET"),)).headers == (("Allow", "GET"),)
 
 
+def test_the_log_may_be_told_more_than_the_visitor() -> None:
+    """Notes on a failure are for the operator."""
+    failure = Failure(CONNECT_REFUSED)
+    assert failure.said == CONNECT_REFUSED.detail
+    failure.add_note("http://10.0.0.1:80")
+    failure.add_note("second try")
+    assert failure.said == "The target refused the connection.; http://10.0.0.1:80; second try"
+    assert failure.detail == CONNECT_REFUSED.detail
+
+
 def test_a_target_that_closes_allows_a_try_on_a_fresh_connection() -> None:
     """A connection from the pool may have been closed before it brought the request."""
     assert Failure(TARGET_CLOSED).retry == "fresh"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +102,24 @@ def test_a_single_target_that_is_down_is_not_the_only_one_any_more() -> None:
     assert (live.only, live.choose(0.0, b"", 0.0)) == (None, None)
     live.use_health([])
     assert live.only is live.targets[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_open"),
+    [
+        ({}, True),
+        ({"https": "on"}, True),
+        ({"access": "tenant"}, False),
+        ({"max_body_bytes": 10}, False),
+        ({"max_body_bytes": 0}, False),
+        ({"https": "redirect"}, False),
+    ],
+)
+def test_whether_a_route_is_open_to_any_request(changes: dict[str, object], is_open: bool) -> None:
+    """Then nothing has to be checked."""
+    route = msgspec.structs.replace(Route(host="a", targets=()), **changes)
+    live: Live = LiveRoute(route, [])
+    assert live.is_open == is_open
 
 
 @pytest.mark.parametrize(

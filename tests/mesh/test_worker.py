@@ -15,9 +15,10 @@ from typing import TypeVar
 
 import pytest
 
-from mesh.channel import Applied, Channel, Drain, ToControl, ToWorker, UnknownKid, WorkerReport, encode
+from mesh.channel import Applied, Channel, Complaint, Drain, ToControl, ToWorker, UnknownKid, WorkerReport, encode
 from mesh.listener import ListenSpec, bind
 from mesh.routes import AccessLog, Delta, MeshSettings, Route, Snapshot, Target
+from mesh.worker import Worker
 from tests.support.client import Visitor, ask
 from tests.support.mesh_node import HOST, route_to
 from tests.support.origin import Origin
@@ -190,6 +191,23 @@ async def test_the_access_log_goes_to_standard_output() -> None:
     assert _is_json(lines[0])
     for line, (_, check) in zip(lines[1:], checks, strict=True):
         assert check(line)
+
+
+async def test_what_a_callback_lets_out_is_told() -> None:
+    """The log is the control process's to write."""
+    ours, theirs = socket.socketpair()
+    control: Channel[ToControl] = Channel(ours, ToControl)
+    channel: Channel[ToWorker] = Channel(theirs, ToWorker)
+    await control.open()
+    await channel.open()
+    worker = Worker(0, channel, [])
+    loop = asyncio.get_running_loop()
+    worker._complain(loop, {"message": "Exception in callback", "exception": ZeroDivisionError("by zero")})
+    worker._complain(loop, {"message": "Task was destroyed"})
+    channel.close()
+    told = [message async for message in control.messages()]
+    control.close()
+    assert told == [Complaint("Exception in callback\nZeroDivisionError: by zero"), Complaint("Task was destroyed")]
 
 
 async def test_reports_come_by_themselves() -> None:

@@ -45,7 +45,7 @@ class Stage:
         self._path = path
         self._listener = listener
         self._tls = tls
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._errors: list[Exception] = []
         self._server: asyncio.Server
 
@@ -59,8 +59,9 @@ class Stage:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._tasks:
+        for task, writer in self._tasks.items():
             task.cancel()
+            writer.transport.abort()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for error in self._errors:
             raise error
@@ -73,7 +74,7 @@ class Stage:
     def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.entered += 1
         task = asyncio.get_running_loop().create_task(self._play(reader, writer), name=f"scene {self.entered}")
-        self._tasks.add(task)
+        self._tasks[task] = writer
 
     async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
