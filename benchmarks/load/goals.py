@@ -122,7 +122,14 @@ def _path(table: _Table) -> list[Goal]:
         for variant in ("varied", "unique")
     ]
     tail = table.ratio("latency", "high")
-    return [*near, *far, Goal(name="p99 at 70 % of saturation against nginx", unit="x", limit=1.5, measured=tail)]
+    waits = Goal(
+        name="p99 at 70 % of saturation against nginx",
+        unit="x",
+        limit=1.5,
+        measured=tail,
+        note="This row moves between 0.8x and 3x from run to run where two cores are shared by proxy, load, origin and neighbours.",
+    )
+    return [*near, *far, waits]
 
 
 def _tables(table: _Table) -> list[Goal]:
