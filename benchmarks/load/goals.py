@@ -127,7 +127,10 @@ def _path(table: _Table) -> list[Goal]:
         unit="x",
         limit=1.5,
         measured=tail,
-        note="This row moves between 0.8x and 3x from run to run where two cores are shared by proxy, load, origin and neighbours.",
+        note=(
+            "This row moves between 0.8x and 3x from run to run where two cores are shared "
+            "by proxy, load, origin and neighbours."
+        ),
     )
     return [*near, *far, waits]
 
