@@ -34,6 +34,7 @@ _ANY_STATUS_LINE: Final = b"HTTP/1.1 200 OK"
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ORIGIN_FORM: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*")
+_AUTHORITY_FORM: Final = re.compile(rb"[A-Za-z0-9_.:\[\]-]+:[0-9]{1,5}")
 _ABSOLUTE_FORM: Final = re.compile(rb"(https?)://([^/?#]+)([/?][\x21\x22\x24-\x7e]*)?", re.IGNORECASE)
 _VERSION: Final = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _HOST: Final = re.compile(
@@ -124,7 +125,7 @@ def parse_request_line(line: bytes, max_target: int) -> RequestLine:
         raise Failure(TARGET_TOO_LONG)
     if _ORIGIN_FORM.fullmatch(target) or (target == b"*" and method == b"OPTIONS"):
         return RequestLine(method, target, minor, None)
-    if method == b"CONNECT" and not target.startswith(b"/"):
+    if method == b"CONNECT" and _AUTHORITY_FORM.fullmatch(target):
         return RequestLine(method, target, minor, None)
     return _absolute_form(method, target, minor)
 

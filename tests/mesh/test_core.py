@@ -121,6 +121,17 @@ async def test_a_connection_that_comes_back_to_a_target_that_is_gone_is_closed()
         await ended.wait()
 
 
+async def test_requests_in_flight_are_counted_over_all_targets(core: Core) -> None:
+    """Those of targets that are remembered."""
+    core.apply(Delta(revision=2, put=(_route(1, 2), _route(3, host="b"))))
+    assert core.in_flight == 0
+    for host in (b"shop.example.com", b"b"):
+        live = core.find(host, b"/")
+        assert live is not None
+        live.targets[0].in_flight += 2
+    assert core.in_flight == 4
+
+
 async def test_health_is_taken_for_routes_in_use_and_not_yet_in_use() -> None:
     """A target that is down gets nothing, until it is up again."""
     async with Origin() as origin, await start_mesh(route_to(origin.port), _route(origin.port, host="b")) as mesh:

@@ -148,6 +148,31 @@ async def test_a_target_behind_tls(tls: _Tls, monkeypatch: pytest.MonkeyPatch) -
         assert stage.entered == 1
 
 
+async def test_a_tunnel_behind_tls_ends_with_its_visitor(tls: _Tls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS cannot say that nothing more follows and go on reading, so the end of one side is the end of both."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.path))
+    over = asyncio.Event()
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        writer.write(await reader.readexactly(4))
+        await reader.read()
+        over.set()
+
+    async with (
+        Stage(scene, tls=tls.context) as stage,
+        await start_mesh(_route(f"https://127.0.0.1:{stage.port}")) as mesh,
+    ):
+        async with await Visitor.connect(mesh.port) as visitor:
+            await visitor.send(request(b"GET / HTTP/1.1", b"Connection: Upgrade", b"Upgrade: x") + b"ping")
+            await visitor.answer()
+            assert await visitor.octets(4) == b"ping"
+        await over.wait()
+        await until(lambda: not mesh.core.visitors)
+        assert in_flight(mesh) == 0
+
+
 async def test_a_certificate_that_nobody_trusts(tls: _Tls) -> None:
     """Nothing is sent to such a target."""
     async with (

@@ -96,6 +96,67 @@ async def test_what_is_sent_ahead_is_bounded() -> None:
         await sending
 
 
+async def test_the_next_request_waits_until_the_visitor_has_caught_up() -> None:
+    """Answers do not pile up in the proxy for a visitor who only asks."""
+    size = 80_000
+    scene = answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+    async with (
+        Stage(scene) as stage,
+        await start_narrow_mesh(route_to(stage.port)) as mesh,
+        Visitor(reluctant_socket(mesh.port)) as visitor,
+    ):
+        await visitor.send(GET * 3)
+        await until(lambda: any(each._is_slow and not each._exchange for each in mesh.core.visitors))
+        assert mesh.core.counters.requests == 1
+        await visitor.send(GET)
+        for _ in range(4):
+            answer = await visitor.answer()
+            assert answer is not None
+            assert len(answer.body) == size
+
+
+async def test_a_request_that_comes_early_is_kept() -> None:
+    """It came while the one before was under way, in a segment of its own."""
+    go = asyncio.Event()
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await head_of(reader)
+            await go.wait()
+            writer.write(OK)
+
+    async with (
+        Stage(scene) as stage,
+        await start_mesh(route_to(stage.port)) as mesh,
+        await Visitor.connect(mesh.port) as visitor,
+    ):
+        await visitor.send(GET)
+        await until(lambda: stage.entered)
+        (connection,) = mesh.core.visitors
+        for piece in (GET[:20], GET[20:]):
+            await visitor.send(piece)
+            await until(lambda: connection._buffer.endswith(piece))  # noqa: B023
+        go.set()
+        assert [await _status(visitor), await _status(visitor)] == [200, 200]
+
+
+async def test_a_head_that_is_too_large_is_refused() -> None:
+    """Whether it comes in one go or not."""
+    settings = MeshSettings(max_head_bytes=1000)
+    async with await start_mesh(settings=settings) as mesh:
+        for raw in (request(b"GET / HTTP/1.1", b"X-A: " + b"a" * 1000), b"GET / HTTP/1.1\r\nX-A: " + b"a" * 1000):
+            assert (await ask(mesh.port, raw)).status == 431
+
+
+async def test_a_body_that_turns_bad_is_refused() -> None:
+    """The target's connection is cut before the message is complete."""
+    async with Origin() as origin, await start_mesh(route_to(origin.port)) as mesh:
+        answer = await ask(mesh.port, request(b"POST / HTTP/1.1", CHUNKED, body=b"5\r\nhello\r\nx\r\n"))
+        assert (answer.status, answer.announces_close) == (400, True)
+        assert not any(seen.complete for seen in origin.requests)
+        assert in_flight(mesh) == 0
+
+
 async def test_a_connection_has_so_many_requests_and_no_more() -> None:
     """The last answer says that it is the last one."""
     settings = MeshSettings(max_requests_per_connection=2)

@@ -263,6 +263,47 @@ async def test_visitors_of_http_1_0_get_neither_interim_answers_nor_trailers() -
         assert (trailers.body, trailers.ended, trailers.trailers) == (b"hello", "close", [])
 
 
+@pytest.mark.parametrize("raw", [b"200 OK\r\nContent-Length: 5\r\n", b"204 No Content\r\n", b"200 OK\r\nETag: 1\r\n"])
+async def test_a_head_that_is_remembered_is_right_for_every_visitor(raw: bytes) -> None:
+    """Of either version, staying or leaving, asking for a body or not: it is the head that a new proxy would send."""
+    answer = b"HTTP/1.1 " + raw + b"Date: now\r\n\r\n" + (b"hello" if b"5" in raw else b"")
+    lines = (b"GET / HTTP/1.1", b"GET / HTTP/1.0", b"HEAD / HTTP/1.1")
+    visits = list(itertools.product(lines, (b"Connection: keep-alive", b"Connection: close")))
+    async with Stage(answering(answer, then_close=b"ETag" in raw)) as stage:
+        anew = {}
+        for visit in visits:
+            async with await start_mesh(route_to(stage.port)) as mesh:
+                anew[visit] = await _head_for(mesh, *visit)
+        async with await start_mesh(route_to(stage.port)) as mesh:
+            for visit in visits * 4:
+                assert await _head_for(mesh, *visit) == anew[visit]
+    assert len(set(anew.values())) > 2
+
+
+async def _head_for(mesh: MeshUnderTest, line: bytes, option: bytes) -> bytes:
+    return (await ask(mesh.port, request(line, option), line.split()[0].decode())).head
+
+
+@pytest.mark.parametrize(
+    ("line", "forwarded"), [(b"GET / HTTP/1.1", b"7"), (b"OPTIONS / HTTP/1.1", b"6"), (b"OPTIONS /x HTTP/1.0", b"6")]
+)
+async def test_hops_are_counted_for_options(line: bytes, forwarded: bytes) -> None:
+    """RFC 9110 section 7.6.2; elsewhere the field means nothing and goes through."""
+    async with Origin() as origin, await start_mesh(route_to(origin.port)) as mesh:
+        await ask(mesh.port, request(line, b"Max-Forwards: 7"))
+        assert origin.requests[0].values(b"max-forwards") == [forwarded]
+
+
+async def test_interim_answers_are_passed_on_and_bounded() -> None:
+    """To visitors who know them, and not without end (RFC 9110 section 15.2)."""
+    async with Origin() as origin, await start_mesh(route_to(origin.port)) as mesh:
+        answer = await ask(mesh.port, request(b"GET /-/100s HTTP/1.1"))
+        assert (answer.interim, answer.body) == ((100, 103), b"hello")
+        assert b"Link: </a.css>\r\n" in answer.interim_heads
+        flood = await ask(mesh.port, request(b"GET /-/1xxflood HTTP/1.1"))
+        assert (flood.status, len(flood.interim)) == (502, 32)
+
+
 async def test_a_date_is_added_where_there_is_none() -> None:
     """RFC 9110 section 6.6.1, and the target's own is kept."""
     dated = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n"
@@ -296,18 +337,22 @@ async def test_a_body_of_the_largest_size_passes(body: bytes) -> None:
 
 async def test_header_edits_of_the_route_apply() -> None:
     """What the operator sets replaces what others said, on both sides."""
-    route = _to(1, request_headers=(("X-Team", "blue"), ("Cookie", "")), response_headers=(("Server", "us"),))
+    blue = (("X-Team", "blue"), ("Cookie", ""), ("Authorization", "Basic b3Vycw=="), ("X-Request-Id", "ours"))
+    route = _to(1, request_headers=blue, response_headers=(("Server", "us"), ("Date", "today")))
     scene = answering(b"HTTP/1.1 200 OK\r\nServer: them\r\nContent-Length: 0\r\n\r\n")
     async with Origin() as origin, Stage(scene) as stage:
         edited = msgspec.structs.replace(route, targets=_to(origin.port).targets)
         async with await start_mesh(edited) as mesh:
-            await ask(mesh.port, request(b"GET / HTTP/1.1", b"X-TEAM: red", b"Cookie: a=1"))
+            theirs = (b"X-TEAM: red", b"Cookie: a=1", b"Authorization: Basic dGhlaXJz")
+            await ask(mesh.port, request(b"GET / HTTP/1.1", *theirs))
             (seen,) = origin.requests
             assert (seen.values(b"x-team"), seen.values(b"cookie")) == ([b"blue"], [])
+            assert (seen.values(b"authorization"), seen.values(b"x-request-id")) == ([b"Basic b3Vycw=="], [b"ours"])
         edited = msgspec.structs.replace(route, targets=_to(stage.port).targets)
         async with await start_mesh(edited) as mesh:
-            for _ in range(2):
-                assert (await ask(mesh.port, GET)).values(b"server") == [b"us"]
+            for _ in range(4):
+                answer = await ask(mesh.port, GET)
+                assert (answer.values(b"server"), answer.values(b"date")) == ([b"us"], [b"today"])
 
 
 @pytest.mark.parametrize(

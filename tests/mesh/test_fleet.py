@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mesh import fleet as fleet_module
-from mesh.channel import WorkerReport
+from mesh.channel import Applied, Complaint, UnknownKid, WorkerReport
 from mesh.fleet import Fleet, FleetObserver
 from mesh.health import Probe
 from mesh.listener import ListenSpec
@@ -37,6 +37,7 @@ class Seen(FleetObserver):
         self.died: list[tuple[int, int, int]] = []
         self.reports: list[WorkerReport] = []
         self.turned: list[tuple[str, str]] = []
+        self.said: list[tuple[int, str]] = []
 
     def worker_started(self, index: int, pid: int) -> None:
         """Remember."""
@@ -49,6 +50,14 @@ class Seen(FleetObserver):
     def reported(self, report: WorkerReport) -> None:
         """Remember."""
         self.reports.append(report)
+
+    def unknown_kid(self, kid: str) -> None:
+        """Remember."""
+        self.said.append((-1, kid))
+
+    def complained(self, index: int, message: str) -> None:
+        """Remember."""
+        self.said.append((index, message))
 
     def target_turned(self, probe: Probe, reason: str) -> None:
         """Remember."""
@@ -267,6 +276,23 @@ async def test_health_checks_reach_every_worker() -> None:
             await _until_answered(fleet.port, 503)
             await fleet.publish(Delta(revision=2, put=(Route(host=HOST, targets=(target,)),)))
             assert await _statuses(fleet.port, GET) == {500}
+
+
+async def test_what_workers_say_is_passed_on() -> None:
+    """Keys that they do not have, and what went wrong."""
+    seen = Seen()
+    seat = Fleet([LOOPBACK], 1, seen)._seats[0]
+    await seat._receive(UnknownKid("k"))
+    await seat._receive(Complaint("broken"))
+    assert seen.said == [(-1, "k"), (0, "broken")]
+
+
+async def test_an_observer_may_take_no_notice() -> None:
+    """All of it is optional."""
+    seat = Fleet([LOOPBACK], 1)._seats[0]
+    for message in (UnknownKid("k"), Complaint("broken"), Applied(1)):
+        await seat._receive(message)
+    await asyncio.gather(seat.serves(1), seat.follows(2))
 
 
 async def test_settings_and_keys_stay_when_a_change_does_not_name_them() -> None:

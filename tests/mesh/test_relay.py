@@ -20,6 +20,7 @@ from tests.support.stage import (
     head_of,
     in_flight,
     reluctant_socket,
+    reset_on_close,
     start_narrow_mesh,
     until,
     watched,
@@ -150,7 +151,7 @@ async def test_a_target_that_breaks_off_takes_the_visitor_along() -> None:
 
     async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
-        writer.transport.abort()
+        reset_on_close(writer)
 
     async with Stage(_switching(break_off)) as stage, await start_mesh(route_to(stage.port)) as mesh:
         records = watched(mesh)

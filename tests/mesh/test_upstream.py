@@ -309,6 +309,34 @@ async def test_a_body_that_breaks_off_is_never_completed(raw: bytes, ended: str)
         assert in_flight(mesh) == 0
 
 
+@pytest.mark.parametrize("pause", [True, False])
+async def test_a_body_that_turns_bad_is_never_completed(pause: bool) -> None:
+    """Before anything of it has gone out it is a bad gateway, afterwards the connection is cut."""
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(_ok(b"Transfer-Encoding: chunked", body=b"5\r\nhello\r\n"))
+        if pause:
+            await until(lambda: under_way(mesh).is_response_begun)
+        writer.write(b"x\r\nhello\r\n0\r\n\r\n")
+        await reader.read()
+
+    async with Stage(scene) as stage, await start_mesh(route_to(stage.port)) as mesh:
+        answer = await ask(mesh.port, GET)
+        assert (answer.status, answer.ended) == ((200, "truncated") if pause else (502, "length"))
+        assert idle(mesh) == 0
+
+
+async def test_what_comes_unasked_costs_an_idle_connection() -> None:
+    """Nobody gets it for an answer."""
+    async with Origin() as origin, await start_mesh(route_to(origin.port)) as mesh:
+        await ask(mesh.port, GET)
+        (connection,) = origin.connections
+        await origin.say(connection, _ok(b"Content-Length: 8", body=b"poisoned"))
+        await connection.ended()
+        assert (await ask(mesh.port, request(b"GET /next HTTP/1.1"))).json["target"] == "/next"
+
+
 async def test_a_reset_is_no_end_of_a_body() -> None:
     """Without length and chunks only a clean close completes a body (RFC 9112 section 8)."""
 
