@@ -169,7 +169,8 @@ def judge_request_lines(lines: list[bytes]) -> None:
     try:
         httptools.HttpRequestParser(judge).feed_data(b"\r\n".join((_ANY_REQUEST_LINE, *lines, b"\r\n")))
     except httptools.HttpParserUpgrade:
-        pass  # an upgrade is decided by the exchange, not by the parser
+        # Raised when the section is complete; an upgrade is decided by the exchange and not by the parser.
+        return
     except httptools.HttpParserError as error:
         raise Failure(BAD_REQUEST, f"{error}.") from None
     if not judge.is_complete:
