@@ -133,6 +133,8 @@ class Fleet:
 
     async def drain(self, deadline_s: float) -> None:
         """Stop accepting, let the workers finish what is under way, and end them."""
+        for seat in self._seats:
+            seat.expect_end()
         # As long as this process listens too, newcomers would wait in a queue that nobody serves.
         for group in self._sockets:
             for listener in group:
@@ -208,9 +210,12 @@ class _Seat:
         async with self._moved:
             await self._moved.wait_for(lambda: self._channel is None or self._revision >= revision)
 
+    def expect_end(self) -> None:
+        """From now on a worker that ends is not replaced."""
+        self._vacated.set()
+
     async def vacate(self, deadline_s: float) -> None:
         """End the worker, by force when it takes longer than it may."""
-        self._vacated.set()
         if self._task is None:
             return
         self.send(encode(Drain(deadline_s)))

@@ -525,6 +525,27 @@ async def _silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await reader.read()
 
 
+async def test_a_visitor_that_ends_during_a_stream_has_left() -> None:
+    """Events that nobody hears are not waited for: the target's connection ends with the visitor's."""
+    over = asyncio.Event()
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        await reader.read()
+        over.set()
+
+    async with Stage(scene) as stage, await start_mesh(route_to(stage.port)) as mesh:
+        records = watched(mesh)
+        async with await Visitor.connect(mesh.port) as visitor:
+            await visitor.send(GET)
+            await until(lambda: mesh.core.visitors and under_way(mesh).is_response_begun)
+        await over.wait()
+        await until(lambda: records)
+        assert [(record.status, record.cause) for record in records] == [(200, "connection_terminated")]
+        assert in_flight(mesh) == 0
+
+
 async def test_a_visitor_of_http_1_0_that_ends_during_the_answer_gets_the_rest() -> None:
     """A clean end is the end of the body, so everything has to be there before it."""
 

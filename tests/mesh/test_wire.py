@@ -82,7 +82,10 @@ def test_request_lines(line: bytes, expected: RequestLine) -> None:
         (b"GET http://a b/ HTTP/1.1", 400),
         (b"GET http://user@a/ HTTP/1.1", 400),
         (b"GET ftp://a/ HTTP/1.1", 400),
-        (b"CONNECT /a HTTP/1.1x", 400),
+        (b"CONNECT a HTTP/1.1x", 400),
+        (b"CONNECT \xe9:443 HTTP/1.1", 400),
+        (b"CONNECT # HTTP/1.1", 400),
+        (b"CONNECT a\x7f:443 HTTP/1.1", 400),
         (b"GET / HTTP/1.1.", 400),
         (b"GET / HTTP/1.", 400),
         (b"GET / http/1.1", 400),
@@ -106,6 +109,7 @@ def test_the_longest_target_is_accepted() -> None:
 
 @given(METHODS, TARGETS, VERSIONS)
 @example(b"GET", b"http://[::1]:99/", b"HTTP/1.1")
+@example(b"CONNECT", b"\xe9", b"HTTP/1.1")
 def test_a_request_line_is_read_or_refused(method: bytes, target: bytes, version: bytes) -> None:
     """What is accepted can be written again as it was understood."""
     try:
