@@ -181,6 +181,8 @@ async def _until_refused(mesh: str) -> None:
             _reader, writer = await asyncio.open_connection(host, int(port))
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:
+            return False  # it still waited in the queue when the listener closed
         writer.close()
         return False
 

@@ -164,7 +164,9 @@ async def until_refused(port: int) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while True:
             try:
-                (await Visitor.connect(port)).close()
+                # One that still waits in the queue when the listener closes is reset.
+                with contextlib.suppress(ConnectionResetError):
+                    (await Visitor.connect(port)).close()
             except ConnectionRefusedError:
                 return
             await asyncio.sleep(0.005)
