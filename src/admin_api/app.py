@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -13,8 +12,10 @@ from admin_api.auth import Authenticator, AuthMode, OpenDoor, WorkerSignature, i
 from admin_api.openapi import DOCUMENT, describe
 from admin_api.origin import POLICY, OriginPolicy
 from admin_api.plane.dialect import plane
+from admin_api.plane.inspection import Inspection
 from admin_api.plane.routes import Routes
-from admin_api.plane.system import Node, System
+from admin_api.plane.system import Node, Sights, System
+from admin_api.plane.traffic import Traffic
 from admin_api.sse import StreamLimits, Streams
 from admin_api.switchboard import SWITCHBOARD, Switchboard
 from state.ports import Changes, Records, Views
@@ -45,10 +46,8 @@ class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"AdminSettings(version={self.version!r}, auth_mode={self.auth_mode!r}, cloud={self.cloud!r})"
 
 
-def build(
-    changes: Changes, views: Views, records: Records, settings: AdminSettings, metrics: Callable[[], bytes]
-) -> web.Application:
-    """The application; `metrics` gives the Prometheus text.
+def build(changes: Changes, views: Views, records: Records, settings: AdminSettings, sights: Sights) -> web.Application:
+    """The application.
 
     Raises ValueError when signatures are asked for and there is no secret.
     """
@@ -58,10 +57,13 @@ def build(
         version=settings.version,
         observed=views.observed,
         journal=records.journal,
-        metrics=metrics,
+        sights=sights,
         stats_interval_s=settings.stats_interval_s,
     )
-    dialects = (plane(System(node, streams), Routes(changes, views), (_worker(settings, opened=opened),)),)
+    authenticators = (_worker(settings, opened=opened),)
+    steering = Traffic(changes, views)
+    inspection = Inspection(sights.inspections, streams)
+    dialects = (plane(System(node, streams), Routes(changes, views), steering, inspection, authenticators),)
 
     app = web.Application(
         client_max_size=settings.max_body_bytes,

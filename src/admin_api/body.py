@@ -18,6 +18,9 @@ BODY_TIMEOUT_S: Final = 30.0
 PROBLEMS_SHOWN: Final = 50
 NAME_SHOWN: Final = 80
 
+# How pydantic says that it is the name of an item that is wrong, and not its value.
+_KEY: Final = "[key]"
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -33,11 +36,14 @@ async def raw_body(request: web.Request) -> bytes:
         raise ApiError(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
 
 
-async def read_json(request: web.Request, model: type[_Model]) -> _Model:
-    """The JSON body as a `model`; raises ApiError 400 or 415."""
+async def read_json(request: web.Request, model: type[_Model], *, or_empty: bool = False) -> _Model:
+    """The JSON body as a `model`, `or_empty` one where there is none; raises ApiError 400 or 415."""
+    body = await raw_body(request)
+    if or_empty and not body:
+        return _validate(model, {})
     if "Content-Type" in request.headers and request.content_type != "application/json":
         raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body as application/json.")
-    return _validate(model, _decode(await raw_body(request)))
+    return _validate(model, _decode(body))
 
 
 def read_query(request: web.Request, model: type[_Model]) -> _Model:
@@ -54,7 +60,7 @@ def _validate(model: type[_Model], value: object) -> _Model:
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
         problems = [
-            Problem(_path(detail["loc"]), _reason(model, detail["loc"], detail["type"], detail["msg"]))
+            Problem(_path(model, detail["loc"]), _reason(model, detail["loc"], detail["type"], detail["msg"]))
             for detail in details[:PROBLEMS_SHOWN]
         ]
         raise invalid(problems) from None
@@ -81,9 +87,21 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _path(loc: tuple[str | int, ...]) -> str:
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part[:NAME_SHOWN]}" for part in loc)
-    return "".join(parts).removeprefix(".") or "body"
+def _path(model: type[BaseModel], loc: tuple[str | int, ...]) -> str:
+    path = ""
+    # What an object is made of tells its fields from names that the client chose.
+    inside: object = model
+    for part in loc:
+        if part == _KEY:
+            break
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif _model_in(inside) is not None:
+            path += f".{part[:NAME_SHOWN]}"
+        else:
+            path += f"[{part[:NAME_SHOWN]!r}]"
+        inside = _inside(inside, part)
+    return path.removeprefix(".") or "body"
 
 
 def _reason(model: type[BaseModel], loc: tuple[str | int, ...], kind: str, message: str) -> str:
@@ -105,13 +123,23 @@ def _unknown(model: type[BaseModel], name: str) -> str:
 
 
 def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel]:
+    inside: object = model
     for part in loc:
-        if isinstance(part, str):
-            model = _model_in(model.model_fields[part].annotation) or model
-    return model
+        inside = _inside(inside, part)
+    return _model_in(inside) or model
+
+
+def _inside(kind: object, part: str | int) -> object:
+    """The type of a field of a model, or of what is in a list or an object."""
+    model = _model_in(kind)
+    if model is not None and isinstance(part, str):
+        field = model.model_fields.get(part)
+        return field.annotation if field else None
+    return kind
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that a value of this type is, or has in it; None for plain values and for objects of them."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for argument in get_args(annotation) if (found := _model_in(argument))), None)

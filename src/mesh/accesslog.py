@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import select
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from mesh.routes import AccessLog as Mode
+from mesh.ports import AccessRecord
 
 if TYPE_CHECKING:
-    from mesh.ports import AccessRecord
+    from mesh.routes import AccessLog as Mode
 
 FLUSH_S: Final = 0.25
 _MAX_WAITING: Final = 50_000
+_BARE: Final = re.compile(r"[!#-<>-~]+")
+_FIELDS: Final = AccessRecord.__struct_fields__
 
 _encode = msgspec.json.Encoder().encode
 
@@ -26,17 +32,37 @@ def json_line(record: AccessRecord) -> bytes:
     return _encode(record) + b"\n"
 
 
+def logfmt_line(record: AccessRecord) -> bytes:
+    """A record as `key=value` pairs in one line; what is empty or 0 is left out."""
+    values = ((name, getattr(record, name)) for name in _FIELDS)
+    return (" ".join(f"{name}={_bare(value)}" for name, value in values if value) + "\n").encode()
+
+
+def _bare(value: str | float) -> str:
+    if not isinstance(value, str):
+        return str(value)
+    # Within quotes the escapes are those of JSON, which is what readers of logfmt take apart; all of it is ASCII.
+    return value if _BARE.fullmatch(value) else json.dumps(value)
+
+
 def combined_line(record: AccessRecord) -> bytes:
-    """A record in the combined log format; request id, host, target, duration and cause follow it."""
+    """A record in the combined log format; request id, host, target, duration and cause follow it.
+
+    The third column is the user of basic authentication, or the organization of a mesh token.
+    """
     at = datetime.fromtimestamp(record.began_at, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
     fields = (record.request_id, record.host, record.upstream or "-", f"{record.duration_s:.6f}", record.cause or "-")
     request = f"{_safe(record.method)} {_safe(record.target)} {record.version}"
     referer, user_agent = _safe(record.referer) or "-", _safe(record.user_agent) or "-"
     line = (
-        f'{record.peer} - {record.org_id or "-"} [{at}] "{request}" {record.status} {record.sent} '
+        f'{record.peer} - {_column(record.user or record.org_id)} [{at}] "{request}" {record.status} {record.sent} '
         f'"{referer}" "{user_agent}" {" ".join(fields)}\n'
     )
     return line.encode()
+
+
+def _column(text: str) -> str:
+    return _safe(text).replace(" ", "\\x20") or "-"
 
 
 def _safe(text: str) -> str:
@@ -46,6 +72,11 @@ def _safe(text: str) -> str:
     return "".join(c if c.isprintable() and c not in '"\\' else f"\\x{ord(c):02X}" for c in text)
 
 
+_LINES: Final[Mapping[str, Callable[[AccessRecord], bytes]]] = MappingProxyType(
+    {"json": json_line, "combined": combined_line, "logfmt": logfmt_line}
+)
+
+
 class AccessLog:
     """Collects records and writes them to a file descriptor, one write at a time, in a thread.
 
@@ -53,10 +84,10 @@ class AccessLog:
     """
 
     def __init__(self, mode: Mode, descriptor: int) -> None:
-        """`mode` is json or combined; the descriptor stays open."""
+        """`mode` is json, combined or logfmt; the descriptor stays open."""
         self.mode = mode
         self.dropped = 0
-        self._line = combined_line if mode == "combined" else json_line
+        self._line = _LINES[mode]
         self._descriptor = descriptor
         self._waiting: list[bytes] = []
         self._writing = asyncio.Lock()

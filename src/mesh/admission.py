@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
-from mesh import forward
+from mesh.checks import Asked
+from mesh.credentials import challenge
+from mesh.edits import Edits
 from mesh.errors import (
     BAD_REQUEST,
-    BODY_TOO_LARGE,
-    HTTPS_ONLY,
+    HELD_TOO_LONG,
     METHOD_REFUSED,
+    MISDIRECTED,
+    PASSWORD_WRONG,
     UNKNOWN_HOST,
     Failure,
+    Reply,
 )
+from mesh.inquiry import inquire
+from mesh.policies import HeaderEdits
 from mesh.routes import AmbiguousPath
 
 if TYPE_CHECKING:
+    from mesh.arrival import Arrival
     from mesh.core import Core
-    from mesh.forward import Peer, RequestFields
-    from mesh.targets import LiveRoute
-    from mesh.upstream import Upstream
+    from mesh.exchange import Exchange
+    from mesh.forward import RequestFields
+    from mesh.live import Live
+    from mesh.policies import ForwardAuth
+    from mesh.sides import Visitor
     from mesh.wire import RequestLine
 
 ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -37,12 +47,20 @@ def is_for_the_proxy(line: RequestLine, fields: RequestFields) -> bool:
     return line.method == b"OPTIONS" and (line.target == b"*" or fields.max_forwards == 0)
 
 
-def find_route(core: Core, line: RequestLine, fields: RequestFields) -> LiveRoute[Upstream]:
+def find_route(core: Core, line: RequestLine, fields: RequestFields, arrival: Arrival) -> Live:
     """The route that a request is for; raises Failure when there is none, or its path has two readings."""
-    if line.authority is not None and line.authority != fields.host:
-        raise Failure(BAD_REQUEST, "The request target and the Host name different hosts.")
+    host, tls = fields.host, arrival.tls
+    if line.authority is not None:
+        if line.authority != host:
+            raise Failure(BAD_REQUEST, "The request target and the Host name different hosts.")
+        if line.is_https != (tls is not None):
+            raise Failure(MISDIRECTED)
+    if tls is not None and not tls.covers(host) and tls.server_name.encode() != host:
+        # RFC 9110 section 15.5.20: a tenant's connection is not a way to another one behind the same address. One who
+        # asked for this very host and put up with the default certificate is where they wanted to be.
+        raise Failure(MISDIRECTED)
     try:
-        live = core.find(fields.host, line.target)
+        live = core.find(host, line.target)
     except AmbiguousPath:
         raise Failure(BAD_REQUEST, "The path can be read in more than one way.") from None
     if live is None:
@@ -50,17 +68,75 @@ def find_route(core: Core, line: RequestLine, fields: RequestFields) -> LiveRout
     return live
 
 
-def check_limits(live: LiveRoute[Upstream], peer: Peer, line: RequestLine, fields: RequestFields) -> None:
-    """Raise Failure for a body that is larger than the route accepts, and for a visitor who should come by HTTPS."""
-    route, length = live.route, fields.framing.length
-    if length and route.max_body_bytes is not None and length > route.max_body_bytes:
-        raise Failure(BODY_TOO_LARGE)
-    if route.https == "redirect" and not forward.is_https(fields, peer):
-        location = f"https://{fields.host.decode('ascii')}{line.target.decode('ascii')}"
-        raise Failure(HTTPS_ONLY, headers=(("Location", location),))
+class Pass:
+    """What the checks of a route add to a request: lines for the target, and who the visitor is.
+
+    `replaced` takes the fields out of the request that an authentication service has set anew.
+    """
+
+    __slots__ = ("_live", "lines", "org_id", "replaced", "user")
+
+    def __init__(self, live: Live) -> None:
+        """Nothing has been found out yet."""
+        self._live = live
+        self.lines = b""
+        self.org_id = ""
+        self.user = ""
+        self.replaced: Edits | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a token or a password was verified."""
+        return bool(self.org_id or self.user)
+
+    async def wait(self, core: Core, exchange: Exchange, visitor: Visitor) -> Live:
+        """Pass the checks that take time; gives the route, which may be another by now. Raises Failure or Reply."""
+        live = self._live
+        if live.route.traffic.mode == "pause":
+            live = await _until_resumed(core, exchange, visitor, live)
+            self._look(core, exchange, live)
+        rules = live.rules
+        if rules.credentials is not None:
+            self.user = await _user(core, exchange, live)
+        if live.route.forward_auth is not None:
+            await self._inquire(core, exchange, visitor, live.route.forward_auth)
+        if rules.last_check is not None:
+            rules.last_check(Asked(core, live, visitor, exchange.line, exchange.fields, self.is_known))
+        return live
+
+    def _look(self, core: Core, exchange: Exchange, live: Live) -> None:
+        """Check the mesh token, as far as the route asks for one."""
+        fields = exchange.fields
+        is_ours = live.rules.credentials is not None
+        # A name and a password are no token: where a token is wanted, they do not stand in for it.
+        if live.route.access == "tenant" or (fields.authorization is not None and not is_ours):
+            self.lines, self.org_id = check_access(core, live, fields)
+
+    async def _inquire(self, core: Core, exchange: Exchange, visitor: Visitor, wanted: ForwardAuth) -> None:
+        answer = await inquire(core, exchange.line, exchange.fields, visitor.peer, wanted)
+        if not answer.lets_pass:
+            raise Reply(answer.status, answer.lines, answer.body)
+        self.replaced = Edits(HeaderEdits(remove=wanted.copy_headers))
+        self.lines = self.replaced.apply(self.lines) + answer.copied(wanted.copy_headers)
 
 
-def check_access(core: Core, live: LiveRoute[Upstream], fields: RequestFields) -> tuple[bytes, str]:
+def admit(core: Core, exchange: Exchange, visitor: Visitor, live: Live) -> Pass | None:
+    """Make the checks of a route; gives what is left to wait for, if anything. Raises Failure or Reply."""
+    rules = live.rules
+    if rules.checks:
+        asked = Asked(core, live, visitor, exchange.line, exchange.fields)
+        for check in rules.checks:
+            check(asked)
+    passed = exchange.pass_ = Pass(live)
+    passed._look(core, exchange, live)  # noqa: SLF001  the two are one thing
+    if rules.takes_time:
+        return passed
+    if rules.last_check is not None:
+        rules.last_check(Asked(core, live, visitor, exchange.line, exchange.fields, passed.is_known))
+    return None
+
+
+def check_access(core: Core, live: Live, fields: RequestFields) -> tuple[bytes, str]:
     """The field lines that access adds for the target, and the verified organization (contracts/plane.md decision 9).
 
     Raises Failure 401 or 403. A token that Connection names is checked like any other, and goes no further.
@@ -74,3 +150,40 @@ def check_access(core: Core, live: LiveRoute[Upstream], fields: RequestFields) -
     if authorization is not None and may_pass and b"authorization" not in fields.nominated:
         lines += b"Authorization: %b\r\n" % authorization
     return lines, verdict.claims.org_id if verdict.claims is not None else ""
+
+
+async def _until_resumed(core: Core, exchange: Exchange, visitor: Visitor, live: Live) -> Live:
+    """Hold a request while its route is paused; gives the route as it is then."""
+    try:
+        async with asyncio.timeout(live.route.traffic.hold_s):
+            while live.route.traffic.mode == "pause":
+                await core.when_changed(live)
+                if core.is_draining:
+                    # Nothing can resume the route here any more.
+                    raise Failure(HELD_TOO_LONG, headers=(("Retry-After", "5"),))
+                live = find_route(core, exchange.line, exchange.fields, visitor.arrival)
+    except TimeoutError:
+        raise Failure(HELD_TOO_LONG, headers=(("Retry-After", "5"),)) from None
+    if live.route.traffic.mode == "stop":
+        for check in live.rules.checks:
+            check(Asked(core, live, visitor, exchange.line, exchange.fields))
+    return live
+
+
+async def _user(core: Core, exchange: Exchange, live: Live) -> str:
+    """The user whose name and password the visitor gave."""
+    credentials, authorization = live.rules.credentials, exchange.fields.authorization
+    user = None
+    if credentials is not None and authorization is not None:
+        user = credentials.known(authorization, core.now)
+        if user is None:
+            async with core.hashing:
+                # Whoever waited here for another with the same password need not ask again.
+                user = credentials.known(authorization, core.now)
+                if user is None:
+                    user = await asyncio.to_thread(credentials.check, authorization)
+                    credentials.remember(authorization, user, core.now)
+    if not user:
+        realm = live.route.basic_auth.realm if live.route.basic_auth is not None else ""
+        raise Failure(PASSWORD_WRONG, headers=(("WWW-Authenticate", challenge(realm)),))
+    return user

@@ -9,10 +9,13 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from mesh.ledger import RouteReport
+from mesh.ports import AccessRecord
 from mesh.routes import Delta, RouteKey, Snapshot
 
 # A snapshot of a million routes stays below this; anything above is not ours.
 _MAX_FRAME: Final = 1 << 30
+_MAX_WAITING_BYTES: Final = 4 << 20
 _PREFIX: Final = 4
 
 
@@ -35,6 +38,12 @@ class TargetHealth(msgspec.Struct, frozen=True, tag="health"):
     down: tuple[Down, ...]
 
 
+class Watch(msgspec.Struct, frozen=True, tag="watch"):
+    """To the worker: send the records of exchanges for these hosts from now on; None: for all of them."""
+
+    hosts: tuple[str, ...] | None = ()
+
+
 class Applied(msgspec.Struct, frozen=True, tag="applied"):
     """From the worker: this revision is in force; the first one also says that the worker serves."""
 
@@ -42,12 +51,13 @@ class Applied(msgspec.Struct, frozen=True, tag="applied"):
 
 
 class TargetReport(msgspec.Struct, frozen=True):
-    """What a worker saw of one target."""
+    """What a worker saw of one target, which it gives no requests for `ejected_s` more seconds; 0 when it does."""
 
     address: str
     in_flight: int
     failures: int
     requests: int
+    ejected_s: float = 0.0
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
@@ -66,8 +76,37 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     causes: dict[str, int]
     connections: int
     in_flight: int
+    handshakes: int = 0
+    handshake_failures: int = 0
+    h2_connections: int = 0
+    h2_streams: int = 0
+    retries: int = 0
+    ejections: int = 0
+    rate_limited: int = 0
+    compressed_in: int = 0
+    compressed_out: int = 0
     dropped_records: int = 0
+    dropped_spans: int = 0
     targets: tuple[TargetReport, ...] = ()
+
+
+class RouteReports(msgspec.Struct, frozen=True, tag="routes"):
+    """From the worker: what came of the requests of these routes since it last said so."""
+
+    routes: tuple[RouteReport, ...]
+
+
+class Records(msgspec.Struct, frozen=True, tag="records"):
+    """From the worker: exchanges that somebody watches, and how many more there were."""
+
+    records: tuple[AccessRecord, ...]
+    dropped: int = 0
+
+
+class FinishedSpans(msgspec.Struct, frozen=True, tag="spans"):
+    """From the worker: exchanges whose traces are recorded."""
+
+    records: tuple[AccessRecord, ...]
 
 
 class UnknownKid(msgspec.Struct, frozen=True, tag="unknown_kid"):
@@ -82,8 +121,8 @@ class Complaint(msgspec.Struct, frozen=True, tag="complaint"):
     message: str
 
 
-ToWorker = Snapshot | Delta | TargetHealth | Drain
-ToControl = Applied | WorkerReport | UnknownKid | Complaint
+ToWorker = Snapshot | Delta | TargetHealth | Watch | Drain
+ToControl = Applied | WorkerReport | RouteReports | Records | FinishedSpans | UnknownKid | Complaint
 
 M = TypeVar("M")
 
@@ -106,6 +145,11 @@ class Channel(Generic[M]):
         """Queue an encoded frame, see `encode`; frames arrive in the order in which they were queued."""
         if not self._writer.is_closing():
             self._writer.write(frame)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the other end does not read; what can be left out should be."""
+        return self._writer.transport.get_write_buffer_size() > _MAX_WAITING_BYTES
 
     async def messages(self) -> AsyncIterator[M]:
         """Every message until the other end is gone."""

@@ -23,6 +23,10 @@ class Connection(asyncio.Protocol):
         """The connection is there."""
         self._transport = cast("asyncio.Transport", transport)
 
+    def endpoints(self) -> tuple[object, object]:
+        """The names of the peer's socket and of ours, as `socket` gives them."""
+        return self._transport.get_extra_info("peername"), self._transport.get_extra_info("sockname")
+
     def write(self, data: bytes) -> None:
         """Queue bytes for the peer."""
         if not self.is_closed:

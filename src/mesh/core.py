@@ -4,32 +4,64 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from email.utils import formatdate
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mesh.access import Verifier
-from mesh.answers import failure_answer
-from mesh.deadlines import TICK_S, Deadlines
+from mesh.announced import Announced
+from mesh.arrival import Arrival
+from mesh.deadlines import TICK_S, Deadlines, Expiring
 from mesh.dialer import Dialer
 from mesh.downstream import Downstream
 from mesh.forward import Peer
+from mesh.h2_downstream import H2Downstream
 from mesh.heads import RequestHeads, ResponseHeads
+from mesh.ledger import Ledger
+from mesh.live import Live
+from mesh.networks import Networks
+from mesh.policies import Target
 from mesh.ports import AccessRecord, Counters
+from mesh.ratelimit import SIZE, Buckets
 from mesh.routes import Delta, MeshSettings, Route, RouteKey, RouteTable, Snapshot
-from mesh.targets import LiveRoute, TargetState
+from mesh.rules import Rules
+from mesh.secure import Secured
+from mesh.targets import TargetState
+from mesh.tls import Certificates
 
 if TYPE_CHECKING:
     from mesh.errors import Failure
     from mesh.ports import Observer
-    from mesh.upstream import Upstream
+    from mesh.sides import TargetSide
 
 _MAX_REMEMBERED_PEERS: Final = 16_384
+# argon2id takes tens of milliseconds and megabytes; more at a time than this would take the machine from everybody.
+_MAX_HASHING: Final = 2
+
+
+class Newcomer(Expiring, Protocol):
+    """A visitor's connection before its first request: it shakes hands, or is announced."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Connected(Expiring, Protocol):
+    """A visitor's connection, whatever it speaks."""
+
+    @property
+    def peer(self) -> Peer:
+        """Who it is."""
+
+    def retire(self) -> None:
+        """Close as soon as nothing is under way."""
+
+    def abort(self) -> None:
+        """Close at once."""
 
 
 class Core:
@@ -40,27 +72,43 @@ class Core:
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.draw = random.random
+        self.random_bytes = os.urandom
         self.wall_time = time.time
         # The loop's own clock is read once per turn and counts milliseconds.
         self.stopwatch = time.perf_counter
         self.now = self.time()
         self.wall = time.time()
-        self.deadlines: Deadlines[Downstream | Upstream] = Deadlines(self.now)
+        self.deadlines: Deadlines[Expiring] = Deadlines(self.now)
         self.counters = Counters()
         self.observer = observer
-        self.visitors: set[Downstream] = set()
+        # Takes the records of exchanges whose trace is recorded.
+        self.spans: Observer | None = None
+        self.visitors: set[Connected] = set()
+        self._newcomers: set[Newcomer] = set()
+        self._by_address: dict[bytes, int] = {}
         self.is_draining = False
         self._drained = asyncio.Event()
         self._dialer = Dialer(self)
         self.dial = self._dialer.dial
         self.call_later = self._loop.call_later
-        self._targets: dict[str, TargetState[Upstream]] = {}
-        self._live: dict[int, LiveRoute[Upstream]] = {}
+        self.call_soon = self._loop.call_soon
+        # How many answers are being compressed.
+        self.encoders = 0
+        self.hashing = asyncio.Semaphore(_MAX_HASHING)
+        self._tasks: set[asyncio.Task[None]] = set()
+        # A worker of a node shares its buckets with its siblings.
+        self.buckets = Buckets(memoryview(bytearray(SIZE)), os.urandom(32))
+        self._targets: dict[object, TargetState[TargetSide]] = {}
+        self._services: dict[str, TargetState[TargetSide]] = {}
+        self._live: dict[int, Live] = {}
+        self.ledger = Ledger()
+        self._changes: dict[int, asyncio.Future[None]] = {}
         self._down: Mapping[RouteKey, tuple[str, ...]] = {}
         self._request_id_prefix = os.urandom(8).hex().encode()
         self._request_number = 0
         self._date = b""
         self._date_second = 0
+        self.certificates = Certificates(snapshot.settings)
         self._load(snapshot)
         self._tick_handle = self._loop.call_later(TICK_S, self._tick)
 
@@ -68,16 +116,24 @@ class Core:
         before = [live.route for live in self._live.values()]
         self.revision = snapshot.revision
         self._table = RouteTable(snapshot.routes, snapshot.settings.project_suffixes)
-        self._succeed(before, snapshot.routes)
         self._use_settings(snapshot.settings)
+        self._succeed(before, snapshot.routes)
+        self.certificates.use_settings(snapshot.settings)
+        self.certificates.use(snapshot.certificates)
         self.verifier = Verifier(snapshot.keys)
 
     def _use_settings(self, settings: MeshSettings) -> None:
         self.settings = settings
-        self._trusted = tuple(ipaddress.ip_network(network) for network in settings.trusted_proxies)
-        self._peers: dict[str, Peer] = {}
+        self._trusted = Networks(settings.trusted_proxies)
+        # From where connections begin by saying whose they are.
+        self.announcers = Networks(settings.proxy_protocol_from)
+        self._peers: dict[tuple[str, bytes], Peer] = {}
         self.request_heads = RequestHeads(settings.max_headers, settings.max_target_bytes)
         self.response_heads = ResponseHeads()
+        # What holds where there is no route.
+        self.rules = Rules(Route(host="", targets=()), settings)
+        for live in self._live.values():
+            live.rules = Rules(live.route, settings)
 
     # What the operator changes.
 
@@ -90,6 +146,8 @@ class Core:
         if change.settings is not None:
             self._table.use_project_suffixes(change.settings.project_suffixes)
             self._use_settings(change.settings)
+            self.certificates.use_settings(change.settings)
+        self.certificates.apply(change)
         if change.keys is not None:
             self.verifier = Verifier(change.keys)
         self.revision = change.revision
@@ -111,52 +169,97 @@ class Core:
 
     def _retire(self, route: Route) -> None:
         live = self._live.pop(id(route), None)
-        for target in live.targets if live is not None else ():
-            target.routes -= 1
-            if not target.routes:
-                del self._targets[target.address]
-                for upstream in target.pool.retire():
-                    upstream.close()
+        if live is None:
+            return
+        live.counts = self.ledger.close(live.counts)
+        changed = self._changes.pop(id(route), None)
+        if changed is not None and not changed.done():
+            changed.set_result(None)
+        for target in _all_targets(route):
+            key = _target_key(route, target)
+            state = self._targets[key]
+            state.routes -= 1
+            if not state.routes:
+                del self._targets[key]
+                _close(state)
 
     # What connections and exchanges ask.
 
-    def visitor(self) -> Downstream:
+    def visitor(self) -> asyncio.Protocol:
         """The protocol of a visitor's new connection, for `loop.create_server`."""
-        return Downstream(self)
+        return Announced(self, is_tls=False) if self.settings.proxy_protocol_from else Downstream(self)
 
-    def visitor_arrived(self, visitor: Downstream) -> bool:
-        """Count a visitor in; False when there are too many."""
+    def secured_visitor(self) -> asyncio.Protocol:
+        """The protocol of a visitor's new connection over TLS, for `loop.create_server`."""
+        return Announced(self, is_tls=True) if self.settings.proxy_protocol_from else Secured(self)
+
+    def http_visitor(self, arrival: Arrival) -> asyncio.Protocol:
+        """The protocol of a visitor's connection that is ready for HTTP/1."""
+        return Downstream(self, arrival)
+
+    def http2_visitor(self, arrival: Arrival) -> asyncio.Protocol:
+        """The protocol of a visitor's connection that is ready for HTTP/2."""
+        return H2Downstream(self, arrival)
+
+    def visitor_arrived(self, visitor: Connected) -> bool:
+        """Count a visitor in; False when there are too many, in all or from the same address."""
         self.counters.accepted += 1
-        if len(self.visitors) >= self.settings.max_connections or self.is_draining:
+        settings, peer = self.settings, visitor.peer
+        from_there = self._by_address.get(peer.address, 0)
+        is_crowd = 0 < settings.max_connections_per_address <= from_there and not peer.is_trusted
+        if len(self.visitors) >= settings.max_connections or self.is_draining or is_crowd:
             self.counters.refused += 1
             return False
         self.visitors.add(visitor)
+        self._by_address[peer.address] = from_there + 1
         return True
 
-    def visitor_left(self, visitor: Downstream) -> None:
+    def newcomer_arrived(self, newcomer: Newcomer) -> bool:
+        """Take note of a connection that is not yet ready for requests; False when there are too many."""
+        if len(self.visitors) + len(self._newcomers) >= self.settings.max_connections or self.is_draining:
+            self.counters.accepted += 1
+            self.counters.refused += 1
+            return False
+        self._newcomers.add(newcomer)
+        return True
+
+    def newcomer_left(self, newcomer: Newcomer) -> None:
+        """The connection is ready, or gone."""
+        self._newcomers.discard(newcomer)
+        self.deadlines.forget(newcomer)
+
+    def visitor_left(self, visitor: Connected) -> None:
         """Count a visitor out."""
+        if visitor not in self.visitors:
+            return
         self.visitors.discard(visitor)
         self.deadlines.forget(visitor)
+        address = visitor.peer.address
+        left = self._by_address[address] - 1
+        if left:
+            self._by_address[address] = left
+        else:
+            del self._by_address[address]
         if self.is_draining and not self.visitors:
             self._drained.set()
 
-    def peer(self, address: str) -> Peer:
-        """The one value for a visitor's address."""
-        peer = self._peers.get(address)
+    def peer(self, address: str, proto: bytes = b"http") -> Peer:
+        """The one value for a visitor's address, by plain connections or by secure ones."""
+        peer = self._peers.get((address, proto))
         if peer is None:
             if len(self._peers) >= _MAX_REMEMBERED_PEERS:
                 self._peers.clear()
-            peer = self._peers[address] = Peer(_without_mapping(address), b"http", self._is_trusted)
+            peer = self._peers[address, proto] = Peer(_without_mapping(address), proto, self._trusted.has)
         return peer
 
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(ip in network for network in self._trusted)
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` beside everything else; cancelled when the core closes."""
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-    def find(self, host: bytes, target: bytes) -> LiveRoute[Upstream] | None:
+    def find(self, host: bytes, target: bytes) -> Live | None:
         """The route for a request, with the live records of its targets; raises AmbiguousPath."""
         route = self._table.match(host, target)
         if route is None:
@@ -165,15 +268,30 @@ class Core:
         # route can have the same identity while it is here.
         return self._live.get(id(route)) or self._bring_to_life(route)
 
-    def _bring_to_life(self, route: Route) -> LiveRoute[Upstream]:
-        targets = [self._target(target.address) for target in route.targets]
-        for target in targets:
-            target.routes += 1
-        live = self._live[id(route)] = LiveRoute(route, targets)
+    def _bring_to_life(self, route: Route) -> Live:
+        targets = [self._target(route, target) for target in route.targets]
+        split = route.traffic.split
+        split_targets = [self._target(route, target) for target in split.targets] if split is not None else []
+        live = self._live[id(route)] = Live(
+            route, targets, split_targets, Rules(route, self.settings), self.ledger.open(route.key)
+        )
         live.use_health(self._down.get(route.key, ()) if self._down else ())
         return live
 
-    def targets(self, most: int) -> Iterator[TargetState[Upstream]]:
+    async def when_changed(self, live: Live) -> None:
+        """Return when the route is in force no more in this form."""
+        changed = self._changes.get(id(live.route))
+        if changed is None:
+            if id(live.route) not in self._live:
+                return
+            changed = self._changes[id(live.route)] = self._loop.create_future()
+        await asyncio.shield(changed)
+
+    def client_ca(self, server_name: str) -> tuple[str, bool]:
+        """What the certificates of visitors to this name are verified against, and whether all need one."""
+        return self._table.client_ca(server_name.encode("ascii", "replace"))
+
+    def targets(self, most: int) -> Iterator[TargetState[TargetSide]]:
         """The records of at most `most` targets."""
         return islice(self._targets.values(), most)
 
@@ -182,11 +300,20 @@ class Core:
         """How many requests are with targets."""
         return sum(target.in_flight for target in self._targets.values())
 
-    def _target(self, address: str) -> TargetState[Upstream]:
-        target = self._targets.get(address)
+    def _target(self, route: Route, wanted: Target) -> TargetState[TargetSide]:
+        key = _target_key(route, wanted)
+        target = self._targets.get(key)
         if target is None:
-            target = self._targets[address] = TargetState(address, self.settings.pool_size)
+            target = self._targets[key] = TargetState(wanted.address, self.settings.pool_size, wanted.via)
+        target.routes += 1
         return target
+
+    def service(self, address: str) -> TargetState[TargetSide]:
+        """The record of a service that the proxy itself asks, which no route has as a target."""
+        service = self._services.get(address)
+        if service is None:
+            service = self._services[address] = TargetState(address, self.settings.pool_size)
+        return service
 
     def next_request_id(self) -> bytes:
         """A request id that no other worker or start makes."""
@@ -199,10 +326,6 @@ class Core:
             self._date_second = int(self.wall)
             self._date = formatdate(self._date_second, usegmt=True).encode("ascii")
         return self._date
-
-    def failure_answer(self, failure: Failure, accept: bytes, request_id: bytes) -> tuple[bytes, bytes]:
-        """The head and the body that tell a visitor of `failure`."""
-        return failure_answer(failure, accept, request_id, self.date())
 
     def refused(self, failure: Failure, peer: Peer, request_id: bytes, size: int) -> None:
         """Count a request whose head could not be read."""
@@ -240,6 +363,9 @@ class Core:
     async def drain(self, deadline_s: float) -> None:
         """Finish what is under way and take nothing new; returns when done or after `deadline_s` seconds."""
         self.is_draining = True
+        for changed in self._changes.values():
+            if not changed.done():
+                changed.set_result(None)
         for visitor in tuple(self.visitors):
             visitor.retire()
         if self.visitors:
@@ -251,12 +377,36 @@ class Core:
         """Cut what is left."""
         self.is_draining = True
         self._tick_handle.cancel()
+        for newcomer in tuple(self._newcomers):
+            newcomer.abort()
         for visitor in tuple(self.visitors):
             visitor.abort()
-        for target in self._targets.values():
-            for upstream in target.pool.retire():
-                upstream.abort()
+        for target in (*self._targets.values(), *self._services.values()):
+            _close(target)
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._dialer.close()
+
+
+def _all_targets(route: Route) -> Iterator[Target]:
+    yield from route.targets
+    if route.traffic.split is not None:
+        yield from route.traffic.split.targets
+
+
+def _target_key(route: Route, target: Target) -> object:
+    # Connections that were made in another name, told who they are for, or lead past others, are not to be shared.
+    is_plain = target.address.startswith(("http:", "unix:", "h2c:"))
+    return target.address, None if is_plain else route.target_tls, route.proxy_protocol, target.via
+
+
+def _close(target: TargetState[TargetSide]) -> None:
+    for upstream in target.pool.retire():
+        upstream.close()
+    for session in tuple(target.sessions):
+        session.retire()
 
 
 def _without_mapping(address: str) -> str:

@@ -13,6 +13,9 @@ class Expiring(Protocol):
     deadline: float
     looked_at: int
 
+    def expired(self) -> None:
+        """The deadline has passed."""
+
 
 E = TypeVar("E", bound=Expiring)
 

@@ -7,21 +7,24 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final
 
+from mesh.arrival import Arrival
 from mesh.connection import Connection
 from mesh.deadlines import TICK_S
 from mesh.errors import BAD_REQUEST, HEAD_TOO_LARGE, REQUEST_TIMEOUT, Failure
 from mesh.exchange import Exchange
-from mesh.wire import END_OF_HEAD, ChunkedBody, check_partial_head, start_of_head
+from mesh.wire import END_OF_HEAD, LAST_CHUNK, ChunkedBody, check_partial_head, chunk, start_of_head
 
 if TYPE_CHECKING:
     from mesh.core import Core
-    from mesh.forward import Peer, RequestFields
+    from mesh.forward import Peer, RequestFields, ResponseFields
     from mesh.relay import Tunnel
-    from mesh.wire import RequestLine
+    from mesh.wire import RequestLine, StatusLine
 
 # What a visitor may send ahead of its turn before its connection is read no further.
 _MAX_AHEAD: Final = 64 * 1024
 _LINGER_S: Final = 2.0
+# RFC 9113 section 3.4.
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -38,28 +41,41 @@ class Downstream(Connection):
         "_chunks",
         "_core",
         "_exchange",
+        "_is_announced",
+        "_is_chunking",
+        "_is_delimited",
         "_is_head_begun",
+        "_is_kept",
         "_is_lingering",
         "_is_reading_heads",
         "_is_slow",
         "_left",
-        "_requests",
         "_tunnel",
         "_unsent",
+        "arrival",
         "peer",
+        "requests",
     )
 
-    def __init__(self, core: Core) -> None:
-        """A connection that is about to be made."""
+    def __init__(self, core: Core, arrival: Arrival | None = None) -> None:
+        """A connection that is about to be made; `arrival` is what is known of it already."""
         super().__init__()
         self._core = core
+        self.arrival: Arrival
         self.peer: Peer
+        if arrival is not None:
+            self.arrival, self.peer = arrival, arrival.peer
+        self._is_announced = arrival is not None
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._buffer = b""
         self._chunks: ChunkedBody | None = None
         self._left = 0
-        self._requests = 0
+        self.requests = 0
+        # How the response that is being written ends, and whether the connection outlives it.
+        self._is_chunking = False
+        self._is_delimited = True
+        self._is_kept = True
         self._is_head_begun = True
         self._is_reading_heads = False
         self._is_slow = False
@@ -71,8 +87,10 @@ class Downstream(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A visitor is here: it has the time for one request head."""
         super().connection_made(transport)
-        name = transport.get_extra_info("peername")
-        self.peer = self._core.peer(name[0] if isinstance(name, tuple) else "unix")
+        if not self._is_announced:
+            name = transport.get_extra_info("peername")
+            self.peer = self._core.peer(name[0] if isinstance(name, tuple) else "unix")
+            self.arrival = Arrival(self.peer)
         if not self._core.visitor_arrived(self):
             self._leave()
             return
@@ -99,7 +117,7 @@ class Downstream(Connection):
         if exchange is None:
             self.is_closed = True
             return False
-        if exchange.is_response_begun and not exchange.is_delimited:
+        if exchange.is_response_begun and not self._is_delimited:
             # Ending now would make what was sent look complete; one who left will reset the connection.
             return True
         if not exchange.is_request_complete and not exchange.is_response_begun:
@@ -149,10 +167,62 @@ class Downstream(Connection):
         if self.deadline < self.looked_at * TICK_S or not self.looked_at:
             self._core.deadlines.watch(self)
 
-    def exchange_done(self, *, keep: bool) -> None:
+    def stretch(self, seconds: float, at_most: float) -> None:
+        """Put off the deadline by `seconds`, to no more than `at_most` seconds from now."""
+        self.deadline = min(self._core.now + at_most, max(self.deadline, self._core.now) + seconds)
+
+    def interim(self, status: StatusLine, fields: ResponseFields) -> None:
+        """Write a 1xx response."""
+        self.write(b"%b\r\n%b\r\n" % (status.line, fields.passing))
+
+    def respond(self, status: StatusLine, fields: ResponseFields, body: bytes) -> None:
+        """Write the head of the response and what is there of its body."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if not exchange.is_request_complete or self._core.is_draining:
+            self._is_kept = False
+        if fields.ready_for is status and self._is_kept and exchange.line.minor:
+            self.write(fields.ready + body)
+            return
+        head = self._head(exchange, status, fields)
+        self.write(head + (chunk(body) if self._is_chunking else body))
+
+    def _head(self, exchange: Exchange, status: StatusLine, fields: ResponseFields) -> bytes:
+        lines = fields.passing if fields.has_date else b"%bDate: %b\r\n" % (fields.passing, self._core.date())
+        framing = self._framing(exchange, status, fields)
+        connection = b""
+        if not self._is_kept:
+            connection = b"Connection: close\r\n"
+        elif not exchange.line.minor:
+            connection = b"Connection: keep-alive\r\n"
+        head = b"%b\r\n%b%b%b\r\n" % (status.line, lines, framing, connection)
+        if fields.framing.length is not None and fields.has_date and not connection:
+            fields.ready, fields.ready_for = head, status
+        return head
+
+    def _framing(self, exchange: Exchange, status: StatusLine, fields: ResponseFields) -> bytes:
+        if fields.framing.length is not None:
+            return b"" if status.status == 204 else fields.length_line
+        if exchange.line.method == b"HEAD" or status.status in (204, 304):
+            return b""
+        if not exchange.line.minor:
+            self._is_kept = self._is_delimited = False
+            return b""
+        self._is_chunking = True
+        return b"Transfer-Encoding: chunked\r\n"
+
+    def send(self, data: bytes) -> None:
+        """Write a piece of the body."""
+        self.write(chunk(data) if self._is_chunking else data)
+
+    def finish(self, trailers: bytes) -> None:
         """The response is written: on to the next request, or goodbye."""
-        self._exchange = None
-        if not keep:
+        if self._is_chunking:
+            self._is_chunking = False
+            self.write(b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK)
+        exchange, self._exchange = self._exchange, None
+        if not self._is_kept or (exchange is not None and not exchange.is_request_complete):
             self._linger()
             return
         if self._core.is_draining and not self._holds_part_of_a_head():
@@ -164,8 +234,18 @@ class Downstream(Connection):
         if self._buffer and not self._is_reading_heads:
             self._read_heads(b"")
 
-    def switch(self, tunnel: Tunnel) -> None:
+    def distrust(self) -> None:
+        """Close after this response."""
+        self._is_kept = False
+
+    def take_no_more(self) -> None:
+        """This request is the last one."""
+        self._is_kept = False
+
+    def switch(self, status: StatusLine, fields: ResponseFields, tunnel: Tunnel, surplus: bytes) -> None:
         """Carry the bytes of `tunnel` from now on, those that came ahead first."""
+        upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % fields.upgrade
+        self.write(b"%b\r\n%b%b\r\n%b" % (status.line, fields.passing, upgrade, surplus))
         self._tunnel = tunnel
         ahead, self._buffer = self._buffer, b""
         self.resume_reading()
@@ -175,13 +255,21 @@ class Downstream(Connection):
             tunnel.visitor_is_slow()
         self.wait(tunnel.idle_s)
 
-    def cut(self, *, reset: bool) -> None:
+    def cut(self) -> None:
         """End the connection so that the visitor cannot take the response for complete (RFC 9112 section 8).
 
-        A response that only the end of the connection delimits needs a `reset`: a plain end would complete it.
+        A response that only the end of the connection delimits needs a reset: a plain end would complete it.
         """
         self._exchange = None
-        if reset and (connection := self._transport.get_extra_info("socket")) is not None:
+        if self._is_delimited and not self._transport.get_write_buffer_size():
+            self.is_closed = True
+            self._transport.abort()
+        else:
+            self._reset()
+
+    def _reset(self) -> None:
+        """Close with an RST: for one who does not read, the kernel would keep what is unread for minutes."""
+        if (connection := self._transport.get_extra_info("socket")) is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.is_closed = True
         self._transport.abort()
@@ -229,6 +317,8 @@ class Downstream(Connection):
             return
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
+        if data[:4] == PREFACE[:4] and self._core.settings.http2_cleartext and self._is_http2(data):
+            return
         self._is_reading_heads = True
         try:
             while data and self._is_ready():
@@ -245,6 +335,21 @@ class Downstream(Connection):
             self._is_reading_heads = False
         if data:
             self._keep_ahead(data)
+
+    def _is_http2(self, data: bytes) -> bool:
+        """Hand a connection that begins as one of HTTP/2 over (RFC 9113 section 3.3); whether that was done."""
+        if self.requests or not PREFACE.startswith(data[: len(PREFACE)]):
+            return False
+        if len(data) < len(PREFACE):
+            self._buffer = data
+            return True
+        self.is_closed = True
+        self._core.visitor_left(self)
+        successor = self._core.http2_visitor(self.arrival)
+        self._transport.set_protocol(successor)
+        successor.connection_made(self._transport)
+        successor.data_received(data)
+        return True
 
     def _is_ready(self) -> bool:
         return self._exchange is None and not (self._is_slow or self._is_lingering or self.is_closed)
@@ -273,10 +378,12 @@ class Downstream(Connection):
 
     def _open(self, line: RequestLine, fields: RequestFields) -> Exchange:
         self._is_head_begun = False
-        self._requests += 1
+        self.requests += 1
+        most = self._core.settings.max_requests_per_connection
+        self._is_kept = fields.keep_alive and (self.requests < most or not most)
+        self._is_delimited = True
+        self._is_chunking = False
         exchange = self._exchange = Exchange(self._core, self, line, fields)
-        if self._requests >= self._core.settings.max_requests_per_connection:
-            exchange.keeps_visitor = False
         return exchange
 
     def _read_body(self, exchange: Exchange, data: bytes) -> bytes:
@@ -327,8 +434,9 @@ class Downstream(Connection):
         """Answer a request that never became an exchange, and close."""
         self._buffer = b""
         request_id = self._core.next_request_id()
-        head, body = self._core.failure_answer(failure, b"", request_id)
-        self.write(b"%bConnection: close\r\n\r\n%b" % (head, body))
+        status, fields, body = self._core.rules.failure_answer(failure, b"", request_id)
+        lines = b"%b%bDate: %b\r\n" % (fields.passing, fields.length_line, self._core.date())
+        self.write(b"%b\r\n%bConnection: close\r\n\r\n%b" % (status.line, lines, body))
         self._core.refused(failure, self.peer, request_id, len(body))
         self._linger()
 
@@ -355,8 +463,12 @@ class Downstream(Connection):
         self.wait(self._core.settings.body_idle_s if self._unsent else _LINGER_S)
 
     def _give_up_unless_it_moves(self) -> None:
+        settings = self._core.settings
+        due = max(1.0, settings.min_bytes_per_s * settings.body_idle_s)
         unsent = self._transport.get_write_buffer_size()
-        if unsent < self._unsent:
+        if unsent <= self._unsent - due:
             self._watch_the_rest()
+        elif unsent:
+            self._reset()
         else:
             self._transport.abort()

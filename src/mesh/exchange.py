@@ -4,38 +4,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mesh.admission import ALLOWED_METHODS, PLAIN_METHODS, check_access, check_limits, find_route, is_for_the_proxy
+from mesh import trace
+from mesh.admission import ALLOWED_METHODS, PLAIN_METHODS, Pass, admit, find_route, is_for_the_proxy
+from mesh.answers import made_answer
 from mesh.errors import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
     NO_TARGET,
+    NOT_PROCESSED,
+    OVERLOADED,
     REQUEST_TIMEOUT,
     RESPONSE_INCOMPLETE,
     RESPONSE_TIMEOUT,
     TARGET_CLOSED,
+    TOOK_TOO_LONG,
     UPGRADE_FAILED,
     VISITOR_GONE,
     Failure,
+    NotProcessed,
+    Reply,
 )
-from mesh.forward import compose, passing_trailers
+from mesh.forward import compose, is_https, passing_trailers, visitor_address
 from mesh.ports import AccessRecord
 from mesh.relay import Tunnel
-from mesh.wire import LAST_CHUNK, chunk, members
+from mesh.sides import stream_of
+from mesh.targets import Saturated
+from mesh.wire import members
 
 if TYPE_CHECKING:
     import asyncio
 
     from mesh.core import Core
-    from mesh.downstream import Downstream
+    from mesh.dressing import Dress
     from mesh.forward import RequestFields, ResponseFields
-    from mesh.targets import Edits, LiveRoute, TargetState
-    from mesh.upstream import Upstream
+    from mesh.live import Live
+    from mesh.sides import TargetSide, Visitor
+    from mesh.targets import Queue, TargetState
+    from mesh.trace import Span
     from mesh.wire import RequestLine, StatusLine
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _MAX_INTERIM_RESPONSES: Final = 32
+_MAX_REFUSALS: Final = 4
 _HOLD_S: Final = 0.5
 _DIAL_MARGIN_S: Final = 1.0
+_VERSIONS: Final = ("HTTP/1.0", "HTTP/1.1", "HTTP/2.0")
 
 
 class Exchange:
@@ -46,65 +59,81 @@ class Exchange:
     """
 
     __slots__ = (
-        "_access_lines",
-        "_address",
         "_began",
-        "_chunk_response",
-        "_core",
-        "_fields",
+        "_connect_s",
+        "_dress",
+        "_ending",
+        "_first_byte_s",
         "_held",
         "_interim_responses",
-        "_line",
+        "_is_target_slow",
         "_live",
-        "_org_id",
         "_pending",
+        "_queue",
         "_received",
-        "_request_id",
+        "_refusals",
+        "_retries",
         "_sent",
+        "_span",
         "_target",
+        "_timer",
         "_tried",
         "_tries_left",
         "_upstream",
+        "_upstream_address",
         "_visitor",
+        "_waiting",
+        "core",
         "failure",
-        "is_delimited",
+        "fields",
         "is_request_complete",
         "is_response_begun",
         "is_settled",
-        "keeps_visitor",
+        "line",
+        "pass_",
+        "request_id",
         "status",
     )
 
-    def __init__(self, core: Core, visitor: Downstream, line: RequestLine, fields: RequestFields) -> None:
+    def __init__(self, core: Core, visitor: Visitor, line: RequestLine, fields: RequestFields) -> None:
         """A request whose head has been read; nothing happens before `begin`."""
-        self._core = core
+        self.core = core
         self._visitor = visitor
-        self._line = line
-        self._fields = fields
+        self.line = line
+        self.fields = fields
         self._began = core.stopwatch()
-        self._live: LiveRoute[Upstream] | None = None
-        self._target: TargetState[Upstream] | None = None
-        self._upstream: Upstream | None = None
+        self._connect_s = 0.0
+        self._first_byte_s = 0.0
+        self._live: Live | None = None
+        self._target: TargetState[TargetSide] | None = None
+        self._upstream: TargetSide | None = None
+        self._upstream_address = ""
         self._tried: tuple[object, ...] = ()
         self._tries_left = 0
+        self._retries = 0
+        self._refusals = 0
         # Pieces of the body that wait for a connection to the target.
         self._pending: list[bytes] = []
+        self._ending: bytes | None = None
+        # What the exchange waits for before it connects: the first line of a chunked body, a check, a free target.
         self._held: asyncio.TimerHandle | None = None
-        self._access_lines = b""
-        self._address = ""
-        self._request_id = b""
-        self._org_id = ""
+        self._waiting: asyncio.Task[None] | None = None
+        self._queue: Queue | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        # What the checks of the route added, or None before and without them.
+        self.pass_: Pass | None = None
+        self._span: Span | None = None
+        # What becomes of the response on its way, if anything.
+        self._dress: Dress | None = None
+        self.request_id = b""
         self._received = 0
         self._sent = 0
         self._interim_responses = 0
-        self._chunk_response = False
-        # Whether the visitor can tell by the response itself where it ends.
-        self.is_delimited = True
+        self._is_target_slow = False
         self.failure: Failure | None = None
         self.is_request_complete = True
         self.is_response_begun = False
         self.is_settled = False
-        self.keeps_visitor = fields.keep_alive
         self.status = 0
 
     # Stops 4 to 6: route, choose, connect.
@@ -115,23 +144,53 @@ class Exchange:
         With `hold` the target is left alone until `unhold`, or for a moment at most: the visitor may be waiting for the
         answer before the body.
         """
-        core, line, fields = self._core, self._line, self._fields
+        core, line, fields = self.core, self.line, self.fields
+        if core.settings.tracing is not None:
+            self._span = self._begin_span(core.settings.tracing)
         try:
             if line.method not in PLAIN_METHODS and is_for_the_proxy(line, fields):
-                self._answer(204, b"HTTP/1.1 204 No Content\r\nAllow: %b\r\n" % ALLOWED_METHODS.encode(), b"")
+                self._reply(Reply(204, b"Allow: %b\r\n" % ALLOWED_METHODS.encode()))
                 return
-            live = self._live = find_route(core, line, fields)
-            if not live.is_open or fields.authorization is not None:
-                check_limits(live, self._visitor.peer, line, fields)
-                self._access_lines, self._org_id = check_access(core, live, fields)
-            self._request_id = fields.request_id or core.next_request_id()
+            live = self._live = find_route(core, line, fields, self._visitor.arrival)
+            rules = live.rules
+            self.request_id = fields.request_id or core.next_request_id()
             self._tries_left = live.route.retries
+            if rules.total_s:
+                self._timer = core.call_later(rules.total_s, self._took_too_long)
             if hold:
                 self._held = core.call_later(_HOLD_S, self.unhold)
-            else:
+            if not rules.is_open or fields.authorization is not None:
+                checks = admit(core, self, self._visitor, live)
+                if checks is not None:
+                    self._visitor.wait(rules.checks_s)
+                    self._waiting = core.spawn(self._pass(checks), "checks")
+                    return
+            if not hold:
                 self._connect(live)
-        except Failure as failure:
-            self.fail(failure)
+        except (Failure, Reply) as outcome:
+            self._end_early(outcome)
+
+    def _begin_span(self, ratio: float) -> Span:
+        said = self.fields.trace
+        parents, states = (said.parents, said.states) if said is not None else ((), ())
+        return trace.begin(parents, states, self.core.random_bytes(trace.RANDOM_BYTES), ratio)
+
+    async def _pass(self, checks: Pass) -> None:
+        """Wait for the checks that take time, and go on."""
+        try:
+            self._live = await checks.wait(self.core, self, self._visitor)
+            self._waiting = None
+            if self._held is None and not self.is_settled:
+                self._connect(self._live)
+        except (Failure, Reply) as outcome:
+            self._waiting = None
+            self._end_early(outcome)
+
+    def _end_early(self, outcome: Failure | Reply) -> None:
+        if isinstance(outcome, Failure):
+            self.fail(outcome)
+        elif not self.is_settled:
+            self._reply(outcome)
 
     def unhold(self) -> None:
         """Send what was held."""
@@ -139,52 +198,116 @@ class Exchange:
         if held is None or self._live is None:
             return
         held.cancel()
+        if self._waiting is None:
+            self.resume()
+
+    def resume(self) -> None:
+        """Connect, now that what was waited for is there."""
+        self._queue = None
+        if self.is_settled or self._live is None:
+            return
         try:
             self._connect(self._live)
         except Failure as failure:
             self.fail(failure)
 
-    def _connect(self, live: LiveRoute[Upstream], *, fresh: bool = False) -> None:
-        core = self._core
-        target = live.only or live.choose(core.now, self._visitor.peer.address, core.draw(), self._tried)
+    def _connect(self, live: Live, *, fresh: bool = False) -> None:
+        core = self.core
+        target = live.only
+        if target is None:
+            try:
+                target = live.choose(core.now, self, self._tried)
+            except Saturated as full:
+                if not full.queue.wait(self):
+                    raise Failure(OVERLOADED) from None
+                self._queue = full.queue
+                self._visitor.wait(live.route.circuit.pending_s)
+                return
         if target is None or target in self._tried:
             raise Failure(NO_TARGET)
         self._target = target
-        self._address = target.address
+        self._upstream_address = target.address
         target.in_flight += 1
         target.requests += 1
         upstream = None if fresh else target.pool.take()
+        if upstream is None and target.sessions:
+            upstream = stream_of(target.sessions)
         if upstream is None:
             self._visitor.wait(self._patience())
-            core.dial(target, self, live.route.timeouts.connect_s)
+            core.dial(target, self, live.route, live.rules.connect_s)
         else:
             self.connected(upstream)
 
-    def _head(self, live: LiveRoute[Upstream], target: TargetState[Upstream]) -> bytes:
-        fields, route = self._fields, live.route
-        host = (fields.host_value or fields.host) if route.preserve_host else target.host_value
+    @property
+    def is_second_try(self) -> bool:
+        """Whether a connection was lost, or not to be had, before."""
+        return self._retries > 0
+
+    # What balancing asks about the request (`mesh.targets.Asks`).
+
+    @property
+    def address(self) -> bytes:
+        """The visitor's address, as far as the proxies in between may be believed."""
+        return visitor_address(self.fields, self._visitor.peer)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the visitor's own connection is secure, as far as the peers in between may be believed."""
+        return is_https(self.fields, self._visitor.peer)
+
+    def endpoints(self) -> tuple[object, object]:
+        """The names of the visitor's socket and of ours, as `socket` gives them."""
+        return self._visitor.endpoints()
+
+    def draw(self) -> float:
+        """A random number from 0 to 1."""
+        return self.core.draw()
+
+    def field(self, name: bytes) -> bytes:
+        """The value of a field that goes on to the target, by its lower-case name."""
+        return self.fields.value(name)
+
+    def cookie(self, name: bytes) -> bytes:
+        """The value of a cookie (RFC 6265 section 5.4)."""
+        for pair in self.fields.value(b"cookie").split(b";"):
+            key, _, value = pair.strip(b" \t").partition(b"=")
+            if key == name:
+                return value
+        return b""
+
+    def _lines(self, live: Live, target: TargetState[TargetSide]) -> bytes:
+        fields, rules, passed = self.fields, live.rules, self.pass_
+        host = (fields.host_value or fields.host) if live.route.preserve_host else target.host_value
         lines = compose(fields, self._visitor.peer, host)
-        own_lines = b"%bX-Request-Id: %b\r\n" % (self._access_lines, self._request_id)
-        if live.request_edits is not None:
-            lines, own_lines = live.request_edits.apply(lines + own_lines), b""
-        method, path, _minor, _authority = self._line
+        own = b"X-Request-Id: %b\r\n" % self.request_id
+        if self._span is not None:
+            own += self._span.lines
+        elif fields.trace is not None:
+            own += fields.trace.lines
+        if passed is not None:
+            own = passed.lines + own
+            if passed.replaced:
+                lines = passed.replaced.apply(lines)
+        if self._visitor.arrival.tls is not None and self._visitor.arrival.tls.client:
+            # RFC 9440 section 2.2: one that a visitor sent was dropped with the reserved fields.
+            own += b"Client-Cert: %b\r\n" % self._visitor.arrival.tls.client
         if fields.max_forwards is not None:
             # RFC 9110 section 7.6.2: the field counts hops for OPTIONS and TRACE, and means nothing elsewhere.
-            lines += b"Max-Forwards: %d\r\n" % (fields.max_forwards - (method == b"OPTIONS"))
-        if live.stripped:
-            path = path[live.stripped :]
-            path = path if path[:1] == b"/" else b"/" + path
-        return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method, path, lines, own_lines)
+            own += b"Max-Forwards: %d\r\n" % (fields.max_forwards - (self.line.method == b"OPTIONS"))
+        return rules.request_edits.apply(lines + own) if rules.request_edits is not None else lines + own
 
-    def connected(self, upstream: Upstream) -> None:
+    def connected(self, upstream: TargetSide) -> None:
         """A connection to the chosen target is there: send what waits."""
         live, target = self._live, self._target
         if live is None or target is None:
             upstream.release(is_reusable=True)
             return
         self._upstream = upstream
-        upstream.begin(self, is_head=self._line.method == b"HEAD")
-        upstream.write(self._head(live, target))
+        self._connect_s = 0.0 if upstream.is_reused else self.core.stopwatch() - self._began
+        path = self.line.target
+        if live.rules.rewrite is not None:
+            path = live.rules.rewrite.apply(path)
+        upstream.begin(self, self.line.method, path, self._lines(live, target))
         if self._pending:
             # Body bytes cannot be sent twice, so from here on there is no other try.
             self._tries_left = 0
@@ -192,15 +315,21 @@ class Exchange:
             # Before the writes: they may find the target slow, and then the visitor has to wait again.
             self._visitor.resume_reading()
             for data in pending:
-                upstream.write(data)
-        self._visitor.wait(live.route.timeouts.response_s if self.is_request_complete else self._patience())
+                upstream.send(data)
+        if self._ending is not None:
+            upstream.finish(self._ending)
+        self._visitor.wait(live.rules.response_s if self.is_request_complete else self._patience())
 
     def connect_failed(self, failure: Failure) -> None:
         """No connection to the chosen target: try another, or give up."""
-        if self._target is not None:
-            self._target.failed(self._core.now)
-            self._tried = (*self._tried, self._target)
+        self._blame_target()
+        self._tried = (*self._tried, self._target)
         self._retry_or_fail(failure)
+
+    def _blame_target(self) -> None:
+        target, live = self._target, self._live
+        if target is not None and live is not None and target.failed(self.core.now, live.route.ejection):
+            self.core.counters.ejections += 1
 
     # Stop 7: relay, visitor to target.
 
@@ -209,21 +338,27 @@ class Exchange:
         if self.is_settled:
             return
         self._received += len(data)
-        live = self._live
-        if live is not None and live.route.max_body_bytes is not None and self._received > live.route.max_body_bytes:
+        rules = self._live.rules if self._live is not None else self.core.rules
+        if rules.max_body_bytes and self._received > rules.max_body_bytes:
             self.fail(Failure(BODY_TOO_LARGE))
             return
-        self._to_target(chunk(data) if self._fields.framing.chunked else data)
-        self._visitor.wait(self._patience())
+        self._to_target(data)
+        if rules.min_bytes_per_s:
+            # Every byte buys time at the least rate that is accepted, so that a drip does not last for ever.
+            self._visitor.stretch(len(data) / rules.min_bytes_per_s, self._patience())
+        else:
+            self._visitor.wait(self._patience())
 
     def request_end(self, trailers: list[bytes] | None) -> None:
         """The request has been read completely."""
         if self.is_settled:
             return
         self.is_request_complete = True
-        if self._fields.framing.chunked:
-            lines = passing_trailers(trailers) if trailers else b""
-            self._to_target(b"0\r\n%b\r\n" % lines if lines else LAST_CHUNK)
+        ending = passing_trailers(trailers) if trailers else b""
+        if self._upstream is None:
+            self._ending = ending
+        else:
+            self._upstream.finish(ending)
         self._visitor.wait(self._patience())
 
     def _to_target(self, data: bytes) -> None:
@@ -232,20 +367,22 @@ class Exchange:
             self._visitor.pause_reading()
         else:
             self._tries_left = 0
-            self._upstream.write(data)
+            self._upstream.send(data)
 
     def _patience(self) -> float:
         """For how many seconds nothing may move at this point."""
         live = self._live
         if live is None:
-            return self._core.settings.body_idle_s
-        timeouts = live.route.timeouts
+            return self.core.settings.body_idle_s
+        rules = live.rules
+        if self._waiting is not None:
+            return rules.checks_s
         if self._upstream is None and self._target is not None:
             # The dial ends by itself in time; until then no other deadline may.
-            return timeouts.connect_s + _DIAL_MARGIN_S
+            return rules.connect_s + _DIAL_MARGIN_S
         if not self.is_request_complete:
-            return min(self._core.settings.body_idle_s, timeouts.idle_s)
-        return timeouts.idle_s if self.is_response_begun else timeouts.response_s
+            return rules.body_idle_s
+        return rules.idle_s if self.is_response_begun else rules.response_s
 
     # Stop 7: relay, target to visitor.
 
@@ -254,58 +391,31 @@ class Exchange:
         self._interim_responses += 1
         if self._interim_responses > _MAX_INTERIM_RESPONSES:
             raise Failure(RESPONSE_INCOMPLETE, "The target sends interim responses without end.")
-        if self._line.minor == 1:
-            self._visitor.write(b"%b\r\n%b\r\n" % (status.line, fields.passing))
+        if self.line.minor:
+            self._visitor.interim(status, fields)
 
     def response(self, status: StatusLine, fields: ResponseFields, body: bytes) -> None:
         """The head of the final response, with the bytes of the body that came with it."""
+        self._first_byte_s = self.core.stopwatch() - self._began
+        target, live = self._target, self._live
+        if target is not None and live is not None:
+            if target.failures or live.rules.is_judged_by_status:
+                self._judge(target, live, status.status)
+            dressing = live.rules.dressing
+            if dressing is not None:
+                dress = self._dress = dressing.of(self, live, target, status.status, fields)
+                if dress.failure is not None:
+                    # The visitor gets a page of the route's own, when the target has said its piece.
+                    return
+                fields, body = dress.fields, dress.body(body)
         self.is_response_begun = True
         self.status = status.status
-        target, live = self._target, self._live
-        if target is not None and target.failures:
-            target.succeeded()
-        edits = live.response_edits if live is not None else None
-        connection_line = self._connection_line()
-        if fields.ready_for is status and edits is None and not connection_line:
-            head = fields.ready
-        else:
-            head = self._response_head(status, fields, edits, connection_line)
         self._sent += len(body)
-        self._visitor.write(head + (chunk(body) if self._chunk_response else body))
+        self._visitor.respond(status, fields, body)
 
-    def _response_head(
-        self, status: StatusLine, fields: ResponseFields, edits: Edits | None, connection_line: bytes
-    ) -> bytes:
-        framing = self._response_framing(status, fields)
-        # The framing may have decided that the connection has to end.
-        connection_line = connection_line if self.keeps_visitor else b"Connection: close\r\n"
-        lines = fields.passing if fields.has_date else b"%bDate: %b\r\n" % (fields.passing, self._core.date())
-        if edits is not None:
-            lines = edits.apply(lines)
-        head = b"%b\r\n%b%b%b\r\n" % (status.line, lines, framing, connection_line)
-        if fields.framing.length is not None and fields.has_date and edits is None and not connection_line:
-            fields.ready, fields.ready_for = head, status
-        return head
-
-    def _response_framing(self, status: StatusLine, fields: ResponseFields) -> bytes:
-        framing = fields.framing
-        if framing.length is not None:
-            return b"" if status.status == 204 else fields.length_line
-        if self._line.method == b"HEAD" or status.status in (204, 304):
-            return b""
-        if self._line.minor == 0:
-            self.keeps_visitor = False
-            self.is_delimited = False
-            return b""
-        self._chunk_response = True
-        return b"Transfer-Encoding: chunked\r\n"
-
-    def _connection_line(self) -> bytes:
-        if not self.is_request_complete or self._core.is_draining:
-            self.keeps_visitor = False
-        if not self.keeps_visitor:
-            return b"Connection: close\r\n"
-        return b"" if self._line.minor else b"Connection: keep-alive\r\n"
+    def _judge(self, target: TargetState[TargetSide], live: Live, status: int) -> None:
+        if target.answered(status, self.core.now, live.route.ejection):
+            self.core.counters.ejections += 1
 
     def response_goes_on(self) -> None:
         """More of the body is to come."""
@@ -313,36 +423,46 @@ class Exchange:
 
     def response_data(self, data: bytes) -> None:
         """A piece of the response's body."""
+        dress = self._dress
+        if dress is not None:
+            data = dress.body(data)
+            if not data:
+                self._visitor.wait(self._patience())
+                return
         self._sent += len(data)
-        self._visitor.write(chunk(data) if self._chunk_response else data)
+        self._visitor.send(data)
         self._visitor.wait(self._patience())
 
     def response_end(self, trailers: list[bytes] | None, *, is_reusable: bool) -> None:
         """The response has been read completely."""
-        if self._chunk_response:
-            lines = passing_trailers(trailers) if trailers else b""
-            self._visitor.write(b"0\r\n%b\r\n" % lines if lines else LAST_CHUNK)
+        dress = self._dress
+        if dress is not None and dress.failure is None and (data := dress.end()):
+            self._sent += len(data)
+            self._visitor.send(data)
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.release(is_reusable=is_reusable and self.is_request_complete)
+        if dress is not None and dress.failure is not None:
+            self.fail(dress.failure)
+            return
         self._settle()
-        self._visitor.exchange_done(keep=self.keeps_visitor and self.is_request_complete)
+        self._visitor.finish(passing_trailers(trailers) if trailers else b"")
 
     def switch(self, status: StatusLine, fields: ResponseFields, surplus: bytes) -> None:
         """101: from here on both connections carry bytes of another protocol (RFC 9110 section 7.8)."""
         upstream = self._upstream
-        asked = members(self._fields.upgrade)
+        asked = members(self.fields.upgrade)
         if upstream is None or not self.is_request_complete or fields.upgrade.lower() not in asked:
             raise Failure(UPGRADE_FAILED)
+        if self._timer is not None:
+            # What was agreed on from here on has no end that could be waited for.
+            self._timer.cancel()
         self.is_response_begun = True
         self.status = 101
-        self.keeps_visitor = False
-        head = b"%b\r\n%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (status.line, fields.passing, fields.upgrade)
-        self._visitor.write(head + surplus)
         self._sent += len(surplus)
-        tunnel = Tunnel(self, self._visitor, upstream, self._core.settings.tunnel_idle_s)
+        tunnel = Tunnel(self, self._visitor, upstream, self.core.settings.tunnel_idle_s)
         upstream.switch(tunnel)
-        self._visitor.switch(tunnel)
+        self._visitor.switch(status, fields, tunnel, surplus)
 
     def tunnel_closed(self, received: int, sent: int) -> None:
         """Both directions of a tunnel have ended."""
@@ -368,10 +488,12 @@ class Exchange:
 
     def target_is_slow(self) -> None:
         """The target does not take what was written to it."""
+        self._is_target_slow = True
         self._visitor.pause_reading()
 
     def target_caught_up(self) -> None:
         """The target has taken most of what was written to it."""
+        self._is_target_slow = False
         self._visitor.resume_reading()
         self._visitor.wait(self._patience())
 
@@ -379,26 +501,51 @@ class Exchange:
 
     def target_lost(self, error: Exception | None) -> None:
         """The target's connection closed before the response was complete."""
-        was_reused = self._upstream is not None and self._upstream.is_reused
-        self._upstream = None
+        upstream, self._upstream = self._upstream, None
+        was_reused = upstream is not None and upstream.is_reused
         if self.is_response_begun:
             self.fail(Failure(RESPONSE_INCOMPLETE))
             return
+        if isinstance(error, NotProcessed):
+            self._go_elsewhere()
+            return
         failure = Failure(TARGET_CLOSED, "The target reset the connection." if error else None)
-        if self._target is not None and not was_reused:
-            self._target.failed(self._core.now)
+        if not was_reused:
+            self._blame_target()
+        if self._live is not None and self._live.only is None:
+            # It may have closed the connection because nobody had used it, or because it is no more.
+            self._tried = (*self._tried, self._target)
         self._retry_or_fail(failure, was_reused=was_reused)
+
+    def _go_elsewhere(self) -> None:
+        """Send a request that the target did not look at on a new connection: nobody failed, so it is no second try."""
+        live = self._live
+        self._refusals += 1
+        if live is None or self._refusals > _MAX_REFUSALS or self._received:
+            self.fail(Failure(NOT_PROCESSED))
+            return
+        self._count_out()
+        try:
+            self._connect(live)
+        except Failure as failure:
+            self.fail(failure)
 
     def _retry_or_fail(self, failure: Failure, *, was_reused: bool = False) -> None:
         # RFC 9110 section 9.2.2: what may have reached the target is sent again only when it is idempotent; a reused
         # connection may have been closed by the target before it saw the request (RFC 9112 section 9.5).
-        is_fresh = was_reused and self._line.method in _IDEMPOTENT
+        is_fresh = was_reused and self.line.method in _IDEMPOTENT
         may_retry = failure.retry == "always" or (failure.retry == "fresh" and is_fresh)
         live = self._live
         if live is None or not may_retry or self._tries_left == 0 or self.is_settled:
             self.fail(failure)
             return
+        if not live.budget.allows(self.core.now):
+            self.fail(failure)
+            return
         self._tries_left -= 1
+        self._retries += 1
+        self.core.counters.retries += 1
+        live.counts.retries += 1
         self._count_out()
         try:
             self._connect(live, fresh=True)
@@ -410,18 +557,31 @@ class Exchange:
         """Nothing moved for as long as the current stop allows."""
         if self.is_response_begun:
             self.fail(Failure(RESPONSE_INCOMPLETE, "The answer stalled."))
+        elif self._is_target_slow:
+            self._blame_target()
+            self.fail(Failure(RESPONSE_TIMEOUT, "The target does not take the request."))
         elif not self.is_request_complete:
             self.fail(Failure(REQUEST_TIMEOUT))
+        elif self._target is None:
+            self.fail(Failure(OVERLOADED))
         else:
             self.fail(Failure(RESPONSE_TIMEOUT))
 
+    def _took_too_long(self) -> None:
+        self.fail(Failure(TOOK_TOO_LONG))
+
     def visitor_lost(self) -> None:
         """The visitor's connection closed before the response was complete."""
-        if not self.is_settled:
-            self.failure = Failure(VISITOR_GONE)
-            self.status = self.status or VISITOR_GONE.status
-            self._drop_upstream()
-            self._settle()
+        if self.is_settled:
+            return
+        self.failure = Failure(VISITOR_GONE)
+        self.status = self.status or VISITOR_GONE.status
+        upstream, live = self._upstream, self._live
+        if upstream is not None and live is not None and live.route.finish_abandoned and self.is_request_complete:
+            self._upstream = None
+            upstream.abandon(self.core.now + live.rules.response_s)
+        self._drop_upstream()
+        self._settle()
 
     def fail(self, failure: Failure) -> None:
         """Answer with `failure`, or cut the connection when the answer has begun."""
@@ -431,30 +591,32 @@ class Exchange:
         self._drop_upstream()
         if self.is_response_begun:
             self._settle()
-            self._visitor.cut(reset=not self.is_delimited)
+            self._visitor.cut()
             return
-        self._answer_failure(failure)
+        rules = self._live.rules if self._live is not None else self.core.rules
+        self.request_id = self.request_id or self.fields.request_id or self.core.next_request_id()
+        if failure.status == BAD_REQUEST.status:
+            self._visitor.distrust()
+        self._answer(*rules.failure_answer(failure, self.fields.value(b"accept"), self.request_id))
 
-    def _answer_failure(self, failure: Failure) -> None:
-        request_id = self._request_id or self._fields.request_id or self._core.next_request_id()
-        self._request_id = request_id
-        head, body = self._core.failure_answer(failure, self._fields.value(b"accept"), request_id)
-        self._answer(failure.status, head, body)
+    def _reply(self, reply: Reply) -> None:
+        self._answer(*made_answer(reply.status, reply.lines, reply.body), is_dressed=reply.is_dressed)
 
-    def _answer(self, status: int, head: bytes, body: bytes) -> None:
-        self.status = status
+    def _answer(self, status: StatusLine, fields: ResponseFields, body: bytes, *, is_dressed: bool = False) -> None:
+        live = self._live
+        if live is not None and live.rules.dressing is not None and not is_dressed:
+            fields = live.rules.dressing.of_own(self, fields)
+        self.status = status.status
         self.is_response_begun = True
-        has_body = self._fields.framing.chunked or bool(self._fields.framing.length)
+        has_body = self.fields.framing.chunked or bool(self.fields.framing.length)
         self.is_request_complete = self.is_request_complete or not has_body
-        if status == BAD_REQUEST.status or self._line.method == b"CONNECT":
-            # Whatever follows on the connection was meant for something else.
-            self.keeps_visitor = False
-        head = b"%b%b\r\n" % (head, self._connection_line())
-        body = b"" if self._line.method == b"HEAD" else body
+        if self.line.method == b"CONNECT":
+            self._visitor.distrust()
+        body = b"" if self.line.method == b"HEAD" else body
         self._sent += len(body)
-        self._visitor.write(head + body)
+        self._visitor.respond(status, fields, body)
         self._settle()
-        self._visitor.exchange_done(keep=self.keeps_visitor)
+        self._visitor.finish(b"")
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
@@ -464,44 +626,81 @@ class Exchange:
     def _settle(self) -> None:
         """Stop 8: count out, leave one record."""
         self.is_settled = True
-        if self._held is not None:
-            self._held.cancel()
+        self._stop_waiting()
         self._pending.clear()
+        if self._dress is not None:
+            self._dress.close()
         self._count_out()
-        core, counters = self._core, self._core.counters
+        core, counters = self.core, self.core.counters
         if self._received:
             counters.received += self._received
         counters.sent += self._sent
         counters.statuses[self.status // 100] += 1
         if self.failure is not None:
             counters.failed(self.failure)
-        if core.observer is not None:
-            core.observer.record(self._record())
+        duration_s = core.stopwatch() - self._began
+        counts = self._live.counts if self._live is not None else core.ledger.other
+        counts.settled(self.status, self._received, self._sent, duration_s, self._first_byte_s)
+        observer, spans = core.observer, core.spans if self._span is not None and self._span.is_sampled else None
+        if observer is None and spans is None:
+            return
+        record = self._record(duration_s)
+        if observer is not None:
+            observer.record(record)
+        if spans is not None:
+            spans.record(record)
+
+    def _stop_waiting(self) -> None:
+        if self._held is not None:
+            self._held.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self._queue is not None:
+            self._queue.forget(self)
 
     def _count_out(self) -> None:
         target, self._target = self._target, None
-        if target is not None:
-            target.in_flight -= 1
+        if target is None:
+            return
+        target.in_flight -= 1
+        if target.awaited and (waiter := target.next_waiter()) is not None:
+            self.core.call_soon(waiter.resume)
 
-    def _record(self) -> AccessRecord:
-        core, line, fields, live, failure = self._core, self._line, self._fields, self._live, self.failure
-        duration_s = core.stopwatch() - self._began
+    def _record(self, duration_s: float) -> AccessRecord:
+        core, line, fields, live, failure = self.core, self.line, self.fields, self._live, self.failure
+        passed, tls, span = self.pass_, self._visitor.arrival.tls, self._span
         referer, user_agent = fields.logged
+        said = None if fields.trace is None or span is not None else trace.read_parent(fields.trace.parents)
+        trace_id, parent_id = (b"", b"") if said is None else (said.trace_id, said.span_id)
+        if span is not None:
+            trace_id, parent_id = span.trace_id, span.parent_id
         return AccessRecord(
             began_at=round(core.wall_time() - duration_s, 6),
             duration_s=round(duration_s, 6),
+            connect_s=round(self._connect_s, 6),
+            first_byte_s=round(self._first_byte_s, 6),
             peer=self._visitor.peer.address.decode("ascii"),
             method=line.method.decode("ascii"),
+            scheme="http" if tls is None else "https",
             host=fields.host.decode("ascii"),
             target=line.target.decode("ascii"),
-            version="HTTP/1.1" if line.minor else "HTTP/1.0",
+            version=_VERSIONS[line.minor],
+            tls="" if tls is None else tls.version,
             status=self.status,
             received=self._received,
             sent=self._sent,
-            request_id=self._request_id.decode("ascii"),
+            retries=self._retries,
+            request_id=self.request_id.decode("ascii"),
             route=live.route.host if live is not None else "",
-            upstream=self._address,
-            org_id=self._org_id,
+            path_prefix=live.route.path_prefix if live is not None else "",
+            upstream=self._upstream_address,
+            org_id=passed.org_id if passed is not None else "",
+            user=passed.user if passed is not None else "",
+            trace_id=trace_id.decode("ascii"),
+            span_id=span.span_id.decode("ascii") if span is not None else "",
+            parent_id=parent_id.decode("ascii"),
             cause=failure.cause if failure is not None else "",
             detail=failure.said if failure is not None else "",
             referer=referer,

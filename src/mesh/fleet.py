@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -17,15 +18,25 @@ from mesh.channel import (
     Complaint,
     Down,
     Drain,
+    FinishedSpans,
+    Records,
+    RouteReports,
     TargetHealth,
     ToControl,
     UnknownKid,
+    Watch,
     WorkerReport,
     encode,
 )
+from mesh.errors import Failure
 from mesh.health import HealthChecker, Probe
-from mesh.listener import ListenSpec, bind
-from mesh.routes import AccessKeys, Delta, MeshSettings, RouteTable, Snapshot
+from mesh.ledger import RouteReport
+from mesh.listener import ListenSpec, bind, shown
+from mesh.ports import AccessRecord
+from mesh.routes import AccessKeys, Certificate, Delta, MeshSettings, RouteTable, Snapshot
+from mesh.shared import make
+from mesh.targets import Place
+from mesh.tls import Certificates
 
 # What a worker may know of the operator's environment; SSL_* name the roots that https targets are checked against.
 _PASSED_ON: Final = frozenset({"LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ"})
@@ -52,6 +63,15 @@ class FleetObserver:
     def reported(self, report: WorkerReport) -> None:
         """A worker counted something."""
 
+    def routes_reported(self, reports: Sequence[RouteReport]) -> None:
+        """What came of the requests of some routes since the worker last said so."""
+
+    def watched(self, records: Sequence[AccessRecord], dropped: int) -> None:
+        """Exchanges that were asked for by `Fleet.watch`, and how many more there were than are sent."""
+
+    def spans_finished(self, records: Sequence[AccessRecord]) -> None:
+        """Exchanges whose traces are recorded."""
+
     def unknown_kid(self, kid: str) -> None:
         """A worker saw a mesh token made with a key that it does not have."""
 
@@ -77,11 +97,16 @@ class Fleet:
         self._observer = observer or FleetObserver()
         self._seats = [_Seat(self, index, self._observer) for index in range(workers)]
         self._sockets: list[list[socket.socket]] = []
+        self._memory = -1
         self._table = RouteTable()
         self._revision = 0
         self._keys = AccessKeys()
+        self._certificates: dict[str, Certificate] = {}
         self._settings = MeshSettings()
-        self._checker = HealthChecker(self._target_turned)
+        self._watch = Watch()
+        # For the checks of TLS targets; most nodes have none, and reading certificates takes time.
+        self._tls: Certificates | None = None
+        self._checker = HealthChecker(self._target_turned, self._target_context)
         self._health_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -90,12 +115,17 @@ class Fleet:
         return int(self._sockets[0][0].getsockname()[1])
 
     @property
+    def addresses(self) -> list[str]:
+        """Every address that is bound, as HOST:PORT, in the order of `listen`."""
+        return [shown(*group[0].getsockname()[:2]) for group in self._sockets]
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """The processes of the workers that run now."""
         return tuple(seat.pid for seat in self._seats if seat.pid)
 
     def bind(self) -> None:
-        """Take the addresses; raises OSError."""
+        """Take the addresses; raises mesh.listener.CannotListen, an OSError."""
         for spec in self._listen:
             self._sockets.append(bind(spec, len(self._seats)))
 
@@ -103,9 +133,10 @@ class Fleet:
         """Start the workers with `snapshot`; returns when all of them serve. Binds first, unless that is done."""
         if not self._sockets:
             self.bind()
+        self._memory = make()
         self._load(snapshot)
         for seat in self._seats:
-            seat.occupy([group[seat.index].fileno() for group in self._sockets])
+            seat.occupy(self._inheritance(seat.index))
         async with asyncio.timeout(_START_S):
             await asyncio.gather(*(seat.serves(snapshot.revision) for seat in self._seats))
 
@@ -119,6 +150,7 @@ class Fleet:
         else:
             self._table.apply(change)
             is_health_new = self._checker.follow(change.put, change.removed)
+            self._follow_certificates(change)
             self._keys = change.keys or self._keys
             self._settings = change.settings or self._settings
             self._revision = change.revision
@@ -131,6 +163,13 @@ class Fleet:
             async with asyncio.timeout(_LAGGARD_S):
                 await asyncio.gather(*(seat.follows(change.revision) for seat in self._seats))
 
+    def watch(self, hosts: Collection[str] | None) -> None:
+        """Let the observer be told each exchange for these hosts, or of the routes with these; None: every exchange."""
+        self._watch = Watch(None if hosts is None else tuple(sorted(hosts)))
+        frame = encode(self._watch)
+        for seat in self._seats:
+            seat.send(frame)
+
     async def drain(self, deadline_s: float) -> None:
         """Stop accepting, let the workers finish what is under way, and end them."""
         for seat in self._seats:
@@ -141,17 +180,41 @@ class Fleet:
                 listener.close()
         await self._checker.close()
         await asyncio.gather(*(seat.vacate(deadline_s) for seat in self._seats))
+        if self._memory >= 0:
+            os.close(self._memory)
+            self._memory = -1
 
     def first_messages(self) -> list[bytes]:
         """What a worker that starts now has to know, as frames."""
-        return [encode(self.snapshot()), encode(self._health())]
+        return [encode(self.snapshot()), encode(self._health()), encode(self._watch)]
 
     def snapshot(self) -> Snapshot:
         """Everything that was published so far."""
-        return Snapshot(revision=self._revision, routes=tuple(self._table), keys=self._keys, settings=self._settings)
+        return Snapshot(
+            revision=self._revision,
+            routes=tuple(self._table),
+            certificates=tuple(self._certificates.values()),
+            keys=self._keys,
+            settings=self._settings,
+        )
+
+    def _inheritance(self, index: int) -> list[tuple[str, int]]:
+        """The descriptors that the worker at `index` inherits, each behind the argument that says what it is."""
+        kinds = ["--listen-tls" if spec.tls else "--listen" for spec in self._listen]
+        listeners = [(kind, group[index].fileno()) for kind, group in zip(kinds, self._sockets, strict=True)]
+        return [("--buckets", self._memory), *listeners]
 
     def _health(self) -> TargetHealth:
         return TargetHealth(tuple(Down(route, addresses) for route, addresses in self._checker.down.items()))
+
+    async def _target_context(self, probe: Probe) -> ssl.SSLContext:
+        """What a TLS target is checked with; raises OSError when its route's certificate cannot be had."""
+        if self._tls is None:
+            self._tls = Certificates(self._settings, self._certificates.values())
+        try:
+            return await self._tls.target_context(probe.tls, is_http2=Place.read(probe.address).has_http2)
+        except Failure as failure:
+            raise OSError(str(failure)) from None
 
     def _target_turned(self, probe: Probe, reason: str) -> None:
         self._observer.target_turned(probe, reason)
@@ -171,7 +234,17 @@ class Fleet:
         """Take over a snapshot; whether it changed which targets are down."""
         self._table = RouteTable(snapshot.routes)
         self._revision, self._keys, self._settings = snapshot.revision, snapshot.keys, snapshot.settings
+        self._certificates = {certificate.fingerprint: certificate for certificate in snapshot.certificates}
+        self._tls = None
         return self._checker.replace(snapshot.routes)
+
+    def _follow_certificates(self, delta: Delta) -> None:
+        for fingerprint in delta.removed_certificates:
+            self._certificates.pop(fingerprint, None)
+        for certificate in delta.put_certificates:
+            self._certificates[certificate.fingerprint] = certificate
+        if self._tls is not None:
+            self._tls.apply(delta)
 
 
 class _Seat:
@@ -184,15 +257,15 @@ class _Seat:
         self._observer = observer
         self._task: asyncio.Task[None] | None = None
         self._channel: Channel[ToControl] | None = None
-        self._descriptors: list[int] = []
+        self._inheritance: list[tuple[str, int]] = []
         self._revision = -1
         self._silent_ticks = 0
         self._moved = asyncio.Condition()
         self._vacated = asyncio.Event()
 
-    def occupy(self, descriptors: list[int]) -> None:
-        """Keep a worker here, on these listening sockets."""
-        self._descriptors = descriptors
+    def occupy(self, inheritance: list[tuple[str, int]]) -> None:
+        """Keep a worker here, which inherits these descriptors, each behind the argument that says what it is."""
+        self._inheritance = inheritance
         self._task = asyncio.get_running_loop().create_task(self._keep_occupied(), name=f"worker {self.index}")
 
     def send(self, frame: bytes) -> None:
@@ -284,13 +357,13 @@ class _Seat:
             process.kill()
 
     async def _spawn(self, end: socket.socket) -> asyncio.subprocess.Process:
-        listen = [argument for descriptor in self._descriptors for argument in ("--listen", str(descriptor))]
-        arguments = ["-m", "mesh.worker", "--index", str(self.index), "--channel", str(end.fileno()), *listen]
+        inherited = [("--channel", end.fileno()), *self._inheritance]
+        named = [word for argument, descriptor in inherited for word in (argument, str(descriptor))]
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            "-P",
-            *arguments,
-            pass_fds=(end.fileno(), *self._descriptors),
+            *("-P", "-m", "mesh.worker", "--index", str(self.index)),
+            *named,
+            pass_fds=[descriptor for _argument, descriptor in inherited],
             stdin=asyncio.subprocess.DEVNULL,
             env={**{name: value for name, value in os.environ.items() if name in _PASSED_ON}, **_ALLOCATOR},
         )
@@ -303,6 +376,12 @@ class _Seat:
                 await self._move(revision)
             case WorkerReport():
                 self._observer.reported(message)
+            case RouteReports(routes=reports):
+                self._observer.routes_reported(reports)
+            case Records(records=records, dropped=dropped):
+                self._observer.watched(records, dropped)
+            case FinishedSpans(records=records):
+                self._observer.spans_finished(records)
             case UnknownKid(kid=kid):
                 self._observer.unknown_kid(kid)
             case Complaint(message=text):

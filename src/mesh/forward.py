@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+from mesh import hops, trace
 from mesh.errors import BAD_REQUEST, EXPECTATION_FAILED, Failure
+from mesh.hops import Hop
 from mesh.wire import Framing, StatusLine, fold_host, members, request_framing, response_framing
 
 VIA: Final = b"zexio"
+# By the minor version of HTTP/1, and 2 for HTTP/2, whose heads are read in the form of HTTP/1.
+_VERSIONS: Final = (b"1.0", b"1.1", b"2.0")
 
 # RFC 9110 section 7.6.1 and the older fields of the same kind; framing is set anew by whoever writes the message.
 _HOP_BY_HOP: Final = frozenset(
@@ -28,7 +32,7 @@ _HOP_BY_HOP: Final = frozenset(
         b"content-length",
     }
 )
-_PEER_FIELDS: Final = frozenset({b"forwarded", b"x-real-ip"})
+_PEER_FIELDS: Final = frozenset({b"client-cert", b"client-cert-chain", b"forwarded", b"x-real-ip"})
 _PEER_PREFIX: Final = b"x-forwarded-"
 _IDENTITY_PREFIX: Final = b"x-zexio-"
 SINGLETONS: Final = frozenset(
@@ -75,6 +79,8 @@ _READ_FROM_REQUESTS: Final = frozenset(
         b"host",
         b"max-forwards",
         b"te",
+        b"traceparent",
+        b"tracestate",
         b"transfer-encoding",
         b"upgrade",
         b"via",
@@ -87,6 +93,7 @@ _READ_FROM_RESPONSES: Final = frozenset(
 _PEER_LINES: Final = (
     b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Real-IP: %b\r\nForwarded: %b\r\n"
 )
+_PROTOCOLS: Final = frozenset({b"http", b"https"})
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.:+/=-]{1,128}")
 
 
@@ -133,6 +140,7 @@ class RequestControl:
         "nominated",
         "peer",
         "request_id",
+        "trace",
         "upgrade",
     )
 
@@ -145,12 +153,13 @@ class RequestControl:
         self.has_body = self.framing.chunked or bool(self.framing.length)
         self.host_value = get(b"host")
         self.host = _folded(self.host_value, minor)
-        self.keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
+        self.keep_alive = b"close" not in options and (minor > 0 or b"keep-alive" in options)
         self.expects_continue = _expectation(get(b"expect"), minor)
-        self.upgrade = _upgrade(get(b"upgrade"), options) if minor == 1 else b""
+        self.upgrade = _upgrade(get(b"upgrade"), options) if minor else b""
         self.authorization = get(b"authorization")
         self.max_forwards = _number(get(b"max-forwards"))
         self.request_id = _request_id(get(b"x-request-id"))
+        self.trace = TraceFields.read(read)
         self.peer = PeerFields.read(read)
         self.added = b"".join((_via(get(b"via"), minor), *self._added(read, options)))
 
@@ -192,6 +201,7 @@ class RequestFields:
         "prepared_host",
         "prepared_peer",
         "request_id",
+        "trace",
         "upgrade",
     )
 
@@ -210,6 +220,7 @@ class RequestFields:
         self.nominated = control.nominated
         self.peer = control.peer
         self.request_id = control.request_id
+        self.trace = control.trace
         self.upgrade = control.upgrade
         self.passing = _passing(passing, control.nominated, control.added)
         self.prepared = b""
@@ -218,12 +229,17 @@ class RequestFields:
 
     def value(self, name: bytes) -> bytes:
         """The value of a field that passes, by its lower-case name, or nothing; for answers and logs."""
-        section = b"\r\n" + self._block
-        begin = section.lower().find(b"\r\n%b:" % name)
-        if begin < 0:
-            return b""
-        begin += len(name) + 3
-        return section[begin : section.index(b"\r\n", begin)].strip(b" \t")
+        return field_value(self._block, name)
+
+    @property
+    def size(self) -> int:
+        """How many bytes the section has, its empty line included."""
+        return len(self._block)
+
+    @property
+    def count(self) -> int:
+        """How many lines the section has."""
+        return self._block.count(b"\r\n") - 1
 
     @property
     def logged(self) -> tuple[str, str]:
@@ -231,6 +247,22 @@ class RequestFields:
         if self._logged is None:
             self._logged = (self.value(b"referer").decode("latin-1"), self.value(b"user-agent").decode("latin-1"))
         return self._logged
+
+
+class TraceFields(NamedTuple):
+    """What a request says about the trace it belongs to; `lines` are those that may go on when no span is made here."""
+
+    parents: tuple[bytes, ...]
+    states: tuple[bytes, ...]
+    lines: bytes
+
+    @classmethod
+    def read(cls, read: Mapping[bytes, bytes]) -> TraceFields | None:
+        """The fields among those that were read, or None when there are none."""
+        # A field that came twice was joined by a comma, which no valid traceparent has.
+        parents = (read[b"traceparent"],) if b"traceparent" in read else ()
+        states = (read[b"tracestate"],) if b"tracestate" in read else ()
+        return cls(parents, states, trace.passing(parents, states)) if parents or states else None
 
 
 class PeerFields(NamedTuple):
@@ -250,10 +282,19 @@ class PeerFields(NamedTuple):
             return None
         return cls(
             addresses=addresses,
-            proto=proto if proto in (b"http", b"https") else b"",
+            proto=proto if proto in _PROTOCOLS else b"",
             host=host if _is_host(host) else b"",
             forwarded=forwarded,
         )
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """Who the request came through, the farthest first."""
+        return hops.listed(self.addresses) if self.addresses else hops.forwarded(self.forwarded)
+
+    def visitor(self, peer: Peer) -> Hop:
+        """Who the trusted `peer` passes the request on for."""
+        return hops.nearest_stranger(self.hops, peer.trusts) or Hop(None)
 
 
 class Peer:
@@ -264,8 +305,7 @@ class Peer:
     def __init__(self, address: str, proto: bytes, trusts: Callable[[str], bool]) -> None:
         """`address` is an IP literal; `proto` is http or https; `trusts` tells the addresses of trusted proxies."""
         self.address = address.encode()
-        # RFC 7239 section 6: an IPv6 address is bracketed and quoted.
-        self.node = b'"[%b]"' % self.address if ":" in address else self.address
+        self.node = hops.node(self.address)
         self.proto = proto
         self.is_trusted = trusts(address)
         self.trusts = trusts
@@ -284,15 +324,13 @@ class Peer:
 class ResponseControl:
     """What the fields of a response that are read here say: framing, reuse, and the lines that follow."""
 
-    __slots__ = ("added", "framing", "has_date", "keep_alive", "length_line", "nominated", "upgrade")
+    __slots__ = ("added", "framing", "has_date", "keep_alive", "nominated", "upgrade")
 
     def __init__(self, read: Mapping[bytes, bytes], minor: int) -> None:
         """From the values of the fields of an HTTP/1.`minor` response, by lower-case name; raises Failure 502."""
         options = members(read.get(b"connection"))
         self.nominated = frozenset(options) - _CONNECTION_OPTIONS
         self.framing: Framing = response_framing(read, minor)
-        length = self.framing.length
-        self.length_line = b"" if length is None else b"Content-Length: %d\r\n" % length
         self.keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
         self.upgrade = read.get(b"upgrade", b"") if b"upgrade" in options else b""
         date = read.get(b"date")
@@ -302,21 +340,72 @@ class ResponseControl:
 
 
 class ResponseFields:
-    """One response section: what was read from it, and the lines that may pass."""
+    """One response section: how the body is delimited, and the lines that may pass.
 
-    __slots__ = ("framing", "has_date", "keep_alive", "length_line", "passing", "ready", "ready_for", "upgrade")
+    The pairs of slots behind them remember what was made of the section, and for what: the `ready` head of HTTP/1 and
+    the `h2_block` of HTTP/2, each with its status line, and the section as `dressed` for a route's visitors.
+    """
 
-    def __init__(self, control: ResponseControl, passing: list[bytes]) -> None:
-        """From what the fields of a section say, and its lines that pass, without line ends."""
-        self.framing = control.framing
-        self.length_line = control.length_line
-        self.keep_alive = control.keep_alive
-        self.upgrade = control.upgrade
-        self.has_date = control.has_date
-        # The whole head as it went to the last visitor, if nothing in it depended on that visitor; and its status line.
+    __slots__ = (
+        "dressed",
+        "dressed_for",
+        "framing",
+        "h2_block",
+        "h2_block_for",
+        "has_date",
+        "keep_alive",
+        "length_line",
+        "passing",
+        "ready",
+        "ready_for",
+        "upgrade",
+    )
+
+    def __init__(
+        self, framing: Framing, passing: bytes, *, has_date: bool = False, keep_alive: bool = True, upgrade: bytes = b""
+    ) -> None:
+        """`passing` are lines with their line ends, without those of framing and of the connection."""
+        self.framing = framing
+        self.length_line = b"" if framing.length is None else b"Content-Length: %d\r\n" % framing.length
+        self.passing = passing
+        self.has_date = has_date
+        self.keep_alive = keep_alive
+        self.upgrade = upgrade
         self.ready = b""
         self.ready_for: StatusLine | None = None
-        self.passing = _passing(passing, control.nominated, control.added)
+        self.h2_block = b""
+        self.h2_block_for: StatusLine | None = None
+        self.dressed: ResponseFields | None = None
+        self.dressed_for: object = None
+
+    @classmethod
+    def read(cls, control: ResponseControl, passing: list[bytes]) -> ResponseFields:
+        """From what the fields of a section say, and its lines that pass, without line ends."""
+        return cls(
+            control.framing,
+            _passing(passing, control.nominated, control.added),
+            has_date=control.has_date,
+            keep_alive=control.keep_alive,
+            upgrade=control.upgrade,
+        )
+
+    def with_lines(self, passing: bytes, framing: Framing) -> ResponseFields:
+        """The section with other lines and another framing."""
+        return ResponseFields(framing, passing, has_date=self.has_date or bool(field_value(passing, b"date")))
+
+    def value(self, name: bytes) -> bytes:
+        """The value of the first line of a lower-case name, or nothing."""
+        return field_value(self.passing, name)
+
+
+def field_value(lines: bytes, name: bytes) -> bytes:
+    """The value of the first line of a lower-case name among `lines`, or nothing."""
+    section = b"\r\n" + lines
+    begin = section.lower().find(b"\r\n%b:" % name)
+    if begin < 0:
+        return b""
+    begin += len(name) + 3
+    return section[begin : section.index(b"\r\n", begin)].strip(b" \t")
 
 
 def compose(fields: RequestFields, peer: Peer, host: bytes) -> bytes:
@@ -338,28 +427,39 @@ def _peer_lines(fields: RequestFields, peer: Peer) -> bytes:
     host = fields.host_value or fields.host
     if said is None or not peer.is_trusted:
         return peer.lines(host)
-    host = said.host or host
-    proto = said.proto or peer.proto
-    addresses = b"%b, %b" % (said.addresses, peer.address) if said.addresses else peer.address
-    forwarded = b'for=%b;host="%b";proto=%b' % (peer.node, host, proto)
-    if said.forwarded:
-        forwarded = b"%b, %b" % (said.forwarded, forwarded)
-    visitor = _nearest_stranger(said.addresses, peer) if said.addresses else peer.address
-    return _PEER_LINES % (addresses, proto, host, visitor, forwarded)
-
-
-def _nearest_stranger(addresses: bytes, peer: Peer) -> bytes:
-    """The last address that no trusted proxy has: what stands before it may be anybody's invention."""
-    known = [part.strip(b" \t") for part in addresses.split(b",")]
-    strangers = [address for address in known if not peer.trusts(address.decode("latin-1"))]
-    return strangers[-1] if strangers else known[0]
+    visitor = said.visitor(peer)
+    host = said.host or (visitor.host if _is_host(visitor.host) else b"") or host
+    proto = said.proto or (visitor.proto if visitor.proto in _PROTOCOLS else b"") or peer.proto
+    before = said.hops
+    # One may speak only the one field and the target read only the other (RFC 7239 section 7.4).
+    addresses = said.addresses or b", ".join(hop.address or b"unknown" for hop in before)
+    forwarded = said.forwarded or b", ".join(hop.element for hop in before)
+    own = b'for=%b;host="%b";proto=%b' % (peer.node, host, proto)
+    return _PEER_LINES % (
+        b"%b, %b" % (addresses, peer.address) if addresses else peer.address,
+        proto,
+        host,
+        visitor.address or peer.address,
+        b"%b, %b" % (forwarded, own) if forwarded else own,
+    )
 
 
 def is_https(fields: RequestFields, peer: Peer) -> bool:
     """Whether the visitor's own connection is secure, as far as the peers in between may be believed."""
-    if peer.is_trusted and fields.peer and fields.peer.proto:
-        return fields.peer.proto == b"https"
+    said = fields.peer
+    if peer.is_trusted and said is not None:
+        proto = said.proto or said.visitor(peer).proto
+        if proto in _PROTOCOLS:
+            return proto == b"https"
     return peer.proto == b"https"
+
+
+def visitor_address(fields: RequestFields, peer: Peer) -> bytes:
+    """The address of the visitor, as far as the peers in between may be believed."""
+    said = fields.peer
+    if said is None or not peer.is_trusted:
+        return peer.address
+    return said.visitor(peer).address or peer.address
 
 
 def passing_trailers(lines: Iterable[bytes]) -> bytes:
@@ -382,7 +482,7 @@ def _passing(lines: list[bytes], nominated: frozenset[bytes], added: bytes) -> b
 def _folded(host: bytes | None, minor: int) -> bytes:
     if host is not None:
         return fold_host(host)
-    if minor == 1:
+    if minor:
         raise Failure(BAD_REQUEST, "A request names its Host.")
     return b""
 
@@ -423,7 +523,7 @@ def _number(value: bytes | None) -> int | None:
 
 
 def _via(said: bytes | None, minor: int) -> bytes:
-    return b"Via: %b1.%d %b\r\n" % (said + b", " if said else b"", minor, VIA)
+    return b"Via: %b%b %b\r\n" % (said + b", " if said else b"", _VERSIONS[minor], VIA)
 
 
 def _is_host(value: bytes) -> bool:

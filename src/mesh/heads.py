@@ -184,8 +184,9 @@ class RequestHeads:
         self._max_target = max_target
         self._lines = Lines(judge_request_lines, request_policy, max_fields)
         self._request_lines: Memory[RequestLine] = Memory()
-        self._sections: tuple[Memory[RequestFields], Memory[RequestFields]] = (Memory(), Memory())
-        self._controls: tuple[Memory[RequestControl], Memory[RequestControl]] = (Memory(), Memory())
+        # By minor version of HTTP/1, and 2 for HTTP/2.
+        self._sections: tuple[Memory[RequestFields], ...] = (Memory(), Memory(), Memory())
+        self._controls: tuple[Memory[RequestControl], ...] = (Memory(), Memory(), Memory())
 
     def known(self, head: bytes) -> tuple[RequestLine, RequestFields] | None:
         """What `head` says if it is exactly one head without a body whose parts were seen before."""
@@ -203,7 +204,7 @@ class RequestHeads:
         )
 
     def fields(self, block: bytes, minor: int) -> RequestFields:
-        """The section of an HTTP/1.`minor` request, with its empty line; raises Failure."""
+        """The section of an HTTP/1.`minor` request (2: of one in HTTP/2), with its empty line; raises Failure."""
         sections = self._sections[minor]
         fields = sections.get(block)
         if fields is not None:
@@ -226,15 +227,15 @@ class ResponseHeads:
         """Nothing has been seen."""
         self._lines = Lines(judge_response_lines, response_policy, _MAX_RESPONSE_FIELDS)
         self._statuses: Memory[StatusLine] = Memory()
-        self._sections: tuple[Memory[ResponseFields], Memory[ResponseFields]] = (Memory(), Memory())
-        self._controls: tuple[Memory[ResponseControl], Memory[ResponseControl]] = (Memory(), Memory())
+        self._sections: tuple[Memory[ResponseFields], ...] = (Memory(), Memory(), Memory())
+        self._controls: tuple[Memory[ResponseControl], ...] = (Memory(), Memory(), Memory())
 
     def status(self, line: bytes) -> StatusLine:
         """The status line, without its line end; raises Failure."""
         return self._statuses.get(line) or self._statuses.keep(line, parse_status_line(line))
 
     def fields(self, block: bytes, minor: int) -> ResponseFields:
-        """The section of an HTTP/1.`minor` response, with its empty line; raises Failure."""
+        """The section of an HTTP/1.`minor` response (2: of one in HTTP/2), with its empty line; raises Failure."""
         sections = self._sections[minor]
         fields = sections.get(block)
         if fields is not None:
@@ -243,7 +244,7 @@ class ResponseHeads:
             passing, read = self._lines.sort(block)
         except Failure as failure:
             raise Failure(BAD_RESPONSE, failure.detail) from None
-        return sections.keep(block, ResponseFields(self._control(read, minor), passing))
+        return sections.keep(block, ResponseFields.read(self._control(read, minor), passing))
 
     def _control(self, read: list[bytes], minor: int) -> ResponseControl:
         controls = self._controls[minor]

@@ -6,26 +6,31 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import msgspec
 
-from mesh.errors import Failure
-from mesh.routes import Health, Route, RouteKey
+from mesh.checkup import failure_of
+from mesh.policies import Health, ProxyProtocol, TargetTls
+from mesh.routes import Route, RouteKey
 from mesh.targets import Place
-from mesh.wire import parse_status_line
 
-_MAX_STATUS_LINE: Final = 1024
+_MAX_FIRST_DELAY_S: Final = 1.0
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """One check: of one target, for one route, with the Host that visitors of the route send."""
+    """One check: of one target, for one route, with the Host that is sent, and how the route speaks to its targets."""
 
     route: RouteKey
     address: str
     host: str
     health: Health
+    tls: TargetTls = TargetTls()
+    proxy_protocol: ProxyProtocol = "off"
+
+
+Contexts = Callable[[Probe], Awaitable[ssl.SSLContext]]
 
 
 class Streak:
@@ -54,57 +59,40 @@ class Streak:
 
 
 def probes_of(route: Route) -> list[Probe]:
-    """The checks that a route asks for."""
-    if route.health is None:
+    """The checks that a route asks for: of all its targets, also those that get no requests at the moment."""
+    health = route.health
+    if health is None:
         return []
+    split = route.traffic.split
+    addresses = dict.fromkeys(target.address for target in (*route.targets, *(split.targets if split else ())))
+    return [
+        Probe(route.key, address, _host(route, health, address), health, route.target_tls, route.proxy_protocol)
+        for address in addresses
+    ]
+
+
+def _host(route: Route, health: Health, address: str) -> str:
+    if health.host:
+        return health.host
     sends_own_host = route.preserve_host and "*" not in route.host
-    hosts = {
-        target.address: route.host if sends_own_host else Place.read(target.address).host_value.decode("ascii")
-        for target in route.targets
-    }
-    return [Probe(route.key, address, host, route.health) for address, host in hosts.items()]
-
-
-async def failure_of(probe: Probe, tls: ssl.SSLContext | None = None) -> str:
-    """Run a check once: nothing when it passed (a status of 2xx or 3xx in time), else why it did not.
-
-    `tls` is what an https target is spoken to with.
-    """
-    try:
-        async with asyncio.timeout(probe.health.timeout_s):
-            status = await _status(probe, tls)
-    except TimeoutError:
-        return f"no answer within {probe.health.timeout_s:g} s"
-    except (OSError, ValueError, Failure) as error:
-        return str(error) or type(error).__name__
-    return "" if 200 <= status < 400 else f"status {status}"
-
-
-async def _status(probe: Probe, tls: ssl.SSLContext | None) -> int:
-    place = Place.read(probe.address)
-    if place.scheme == "unix":
-        reader, writer = await asyncio.open_unix_connection(place.path, limit=_MAX_STATUS_LINE)
-    else:
-        reader, writer = await asyncio.open_connection(place.host, place.port, ssl=tls, limit=_MAX_STATUS_LINE)
-    try:
-        head = f"GET {probe.health.path} HTTP/1.1\r\nHost: {probe.host}\r\nUser-Agent: zexio-health\r\n"
-        writer.write(head.encode("ascii") + b"Accept: */*\r\nConnection: close\r\n\r\n")
-        line = await reader.readline()
-        return parse_status_line(line.removesuffix(b"\r\n")).status
-    finally:
-        writer.transport.abort()
+    return route.host if sends_own_host else Place.read(address).host_value.decode("ascii")
 
 
 class HealthChecker:
     """Runs the probes of all routes, and says which targets of which routes are down."""
 
-    def __init__(self, turned: Callable[[Probe, str], None]) -> None:
-        """`turned` is called when a probe's target goes down, with the reason, or comes back, with an empty one."""
+    def __init__(self, turned: Callable[[Probe, str], None], contexts: Contexts | None = None) -> None:
+        """`turned` is called when a probe's target goes down, with the reason, or comes back, with an empty one.
+
+        `contexts` gives what a TLS target is spoken to with; it is asked before each check and may raise OSError.
+        Without it all are spoken to with the system's roots.
+        """
         self._turned = turned
+        self._contexts = contexts or self._system_context
         self._tasks: dict[Probe, asyncio.Task[None]] = {}
         self._probes: dict[RouteKey, list[Probe]] = {}
         self._down: dict[RouteKey, set[str]] = {}
-        self._tls: ssl.SSLContext | None = None
+        self._system: dict[bool, ssl.SSLContext] = {}
 
     @property
     def down(self) -> dict[RouteKey, tuple[str, ...]]:
@@ -152,20 +140,34 @@ class HealthChecker:
 
     async def _run(self, probe: Probe) -> None:
         streak = Streak(probe.health)
+        interval_s = probe.health.interval_s
+        time = asyncio.get_running_loop().time
         with contextlib.suppress(asyncio.CancelledError):
-            tls = await self._context() if probe.address.startswith("https:") else None
-            # Probes that begin together must not stay in step.
-            await asyncio.sleep(random.uniform(0, probe.health.interval_s))  # noqa: S311
+            # A new target is judged soon, but probes that begin together must not stay in step.
+            await asyncio.sleep(random.uniform(0, min(interval_s, _MAX_FIRST_DELAY_S)))  # noqa: S311
             while True:
-                reason = await failure_of(probe, tls)
+                began = time()
+                reason = await self._failure_of(probe)
                 if streak.note(passed=not reason):
                     down = self._down.setdefault(probe.route, set())
                     down.discard(probe.address) if streak.is_healthy else down.add(probe.address)
                     self._turned(probe, reason)
-                await asyncio.sleep(probe.health.interval_s)
+                await asyncio.sleep(max(0.0, began + interval_s - time()))
 
-    async def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
+    async def _failure_of(self, probe: Probe) -> str:
+        if not Place.read(probe.address).has_tls:
+            return await failure_of(probe)
+        try:
+            tls = await self._contexts(probe)
+        except OSError as error:
+            return str(error)
+        return await failure_of(probe, tls)
+
+    async def _system_context(self, probe: Probe) -> ssl.SSLContext:
+        is_http2 = Place.read(probe.address).has_http2
+        if is_http2 not in self._system:
             # Reading the system's roots takes tens of milliseconds.
-            self._tls = await asyncio.to_thread(ssl.create_default_context)
-        return self._tls
+            context = await asyncio.to_thread(ssl.create_default_context)
+            context.set_alpn_protocols(["h2"] if is_http2 else ["http/1.1"])
+            self._system[is_http2] = context
+        return self._system[is_http2]

@@ -11,19 +11,49 @@ BACKLOG: Final = 4096
 
 
 class ListenSpec(msgspec.Struct, frozen=True):
-    """Where to listen: an IP literal or host name, and a port (0 for any free one)."""
+    """Where to listen: an IP literal or host name, and a port (0 for any free one); with `tls` for handshakes only."""
 
     host: str
     port: int
+    tls: bool = False
+
+    def __str__(self) -> str:
+        """HOST:PORT, with brackets around an address of IPv6."""
+        return shown(self.host, self.port)
+
+
+class CannotListen(OSError):
+    """An address that cannot be had; `errno` says why, `spec` which one it is."""
+
+    def __init__(self, spec: ListenSpec, error: OSError) -> None:
+        """The address, and what the system said."""
+        super().__init__(error.errno, error.strerror or str(error))
+        self.spec = spec
+
+    def __str__(self) -> str:
+        """The address, and the reason."""
+        return f"{self.spec}: {self.strerror}"
+
+
+def shown(host: str, port: int) -> str:
+    """HOST:PORT, with brackets around an address of IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def bind(spec: ListenSpec, count: int) -> list[socket.socket]:
-    """`count` sockets on the same address; raises OSError (EADDRINUSE when anybody listens there).
+    """`count` sockets on the same address; raises CannotListen (EADDRINUSE when anybody listens there).
 
     With SO_REUSEPORT the kernel spreads connections evenly over the workers. The control process keeps every socket
     open, so that the connections which wait for a worker that died are served by the one that replaces it. The option
     would also let a second node in on the same port without a word, so the address is first bound without it.
     """
+    try:
+        return _bound(spec, count)
+    except OSError as error:
+        raise CannotListen(spec, error) from error
+
+
+def _bound(spec: ListenSpec, count: int) -> list[socket.socket]:
     family, _, _, _, address = socket.getaddrinfo(
         spec.host, spec.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

@@ -8,10 +8,35 @@ from typing import Literal
 
 import msgspec
 
+from mesh.policies import (
+    BasicAuth,
+    Circuit,
+    Compression,
+    Cors,
+    Ejection,
+    ErrorPages,
+    ForwardAuth,
+    Hash,
+    HeaderEdits,
+    Health,
+    Hsts,
+    Limits,
+    ProxyProtocol,
+    RateLimit,
+    Redirect,
+    RetryBudget,
+    Sticky,
+    Target,
+    TargetTls,
+    Timeouts,
+    Traffic,
+)
+
 Access = Literal["public", "tenant"]
 Balance = Literal["round_robin", "least_requests", "random_two", "consistent_hash"]
 Https = Literal["off", "on", "redirect"]
-AccessLog = Literal["json", "combined", "off"]
+AccessLog = Literal["json", "combined", "logfmt", "off"]
+TlsVersion = Literal["1.2", "1.3"]
 
 FALLBACK_HOST = "*"
 
@@ -23,31 +48,6 @@ class AmbiguousPath(ValueError):
     """The path could be read as another one, on a host whose routes depend on the path."""
 
 
-class Target(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where requests go: `http://host:port`, `https://host:port` or `unix:/path`."""
-
-    address: str
-    weight: int = 1
-
-
-class Health(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """How a target is checked: every `interval_s`, within `timeout_s`, and how many results in a row turn it."""
-
-    path: str = "/health"
-    interval_s: float = 5.0
-    timeout_s: float = 2.0
-    healthy_after: int = 2
-    unhealthy_after: int = 3
-
-
-class Timeouts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Limits in seconds: to connect, to the head of the answer, and between two reads of a body."""
-
-    connect_s: float = 5.0
-    response_s: float = 60.0
-    idle_s: float = 60.0
-
-
 class RouteKey(msgspec.Struct, frozen=True, omit_defaults=True, order=True):
     """What makes a route unique: the host (`shop.example.com`, `*.example.com`, `*`) and the path prefix."""
 
@@ -56,7 +56,11 @@ class RouteKey(msgspec.Struct, frozen=True, omit_defaults=True, order=True):
 
 
 class Route(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One host and path prefix, who may use it, and the targets that answer for it."""
+    """One host and path prefix, who may use it, and the targets that answer for it.
+
+    `strip_prefix` takes the prefix off the path, `rewrite_prefix` puts another in its place. `client_ca` is PEM: a
+    visitor must show a certificate that it signed. `finish_abandoned` lets a target finish what no visitor waits for.
+    """
 
     host: str
     targets: tuple[Target, ...]
@@ -64,17 +68,43 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     org_id: str | None = None
     access: Access = "public"
     tenants: tuple[str, ...] = ()
-    balance: Balance = "round_robin"
-    strip_prefix: bool = False
-    health: Health | None = None
-    timeouts: Timeouts = Timeouts()
-    retries: int = 1
-    max_body_bytes: int | None = None
     forward_token: bool = False
     preserve_host: bool = True
-    request_headers: tuple[tuple[str, str], ...] = ()
-    response_headers: tuple[tuple[str, str], ...] = ()
+
+    balance: Balance = "round_robin"
+    hash: Hash = Hash()
+    sticky: Sticky | None = None
+    slow_start_s: float = 0.0
+    health: Health | None = None
+    ejection: Ejection = Ejection()
+    circuit: Circuit = Circuit()
+    retries: int = 1
+    retry_budget: RetryBudget = RetryBudget()
+    traffic: Traffic = Traffic()
+    finish_abandoned: bool = False
+
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    rate_limit: RateLimit | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    strip_prefix: bool = False
+    rewrite_prefix: str | None = None
+    redirect: Redirect | None = None
+    request_headers: HeaderEdits = HeaderEdits()
+    response_headers: HeaderEdits = HeaderEdits()
+    basic_auth: BasicAuth | None = None
+    forward_auth: ForwardAuth | None = None
+    cors: Cors | None = None
+    compression: Compression | None = None
+    error_pages: ErrorPages | None = None
+
     https: Https = "off"
+    hsts: Hsts | None = None
+    client_ca: str = ""
+    target_tls: TargetTls = TargetTls()
+    proxy_protocol: ProxyProtocol = "off"
 
     @property
     def key(self) -> RouteKey:
@@ -105,23 +135,64 @@ class AccessKeys(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     keys: tuple[VerifyKey, ...] = ()
 
 
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate and its key as PEM; `names` are the DNS names and addresses it covers, wildcards included."""
+
+    fingerprint: str
+    names: tuple[str, ...]
+    chain: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Certificate({self.fingerprint!r}, names={self.names!r})"
+
+
 class MeshSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Limits and habits of a worker that hold for every route. Times in seconds, sizes in bytes."""
+    """Limits and habits of a worker that hold for every route. Times in seconds, sizes in bytes; 0 is no limit.
+
+    `proxy_protocol_from` are the networks whose connections begin with a PROXY header. `default_certificate` is a name
+    that the certificate covers which visitors get who name no host, or an unknown one; without it they get none.
+    `tracing` is the share of new traces that are sampled; None: the proxy makes no spans.
+    """
 
     project_suffixes: tuple[str, ...] = ("zexio.app", "zexio.dev")
     trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol_from: tuple[str, ...] = ()
     access_log: AccessLog = "off"
+    error_page: str = ""
+
     max_head_bytes: int = 32 * 1024
     max_headers: int = 100
     max_target_bytes: int = 8 * 1024
+    max_body_bytes: int = 0
     max_connections: int = 65_536
+    max_connections_per_address: int = 4096
     max_requests_per_connection: int = 10_000
+
     head_timeout_s: float = 10.0
     body_idle_s: float = 60.0
+    min_bytes_per_s: int = 128
     keepalive_idle_s: float = 75.0
+    connect_timeout_s: float = 5.0
+    response_timeout_s: float = 60.0
+    idle_timeout_s: float = 60.0
+    total_timeout_s: float = 0.0
     tunnel_idle_s: float = 3600.0
     pool_idle_s: float = 60.0
     pool_size: int = 256
+
+    tls_min_version: TlsVersion = "1.2"
+    tls_handshake_s: float = 10.0
+    tls_contexts: int = 1000
+    default_certificate: str = ""
+    https_port: int = 443
+
+    http2: bool = True
+    http2_cleartext: bool = False
+    http2_max_streams: int = 100
+
+    tracing: float | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="snapshot"):
@@ -129,16 +200,22 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, ta
 
     revision: int
     routes: tuple[Route, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
     keys: AccessKeys = AccessKeys()
     settings: MeshSettings = MeshSettings()
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="delta"):
-    """The difference to the revision before it; `None` for keys and settings means unchanged."""
+    """The difference to the revision before it; `None` for keys and settings means unchanged.
+
+    Certificates go by fingerprint: one that is replaced is put and removed in the same delta.
+    """
 
     revision: int
     put: tuple[Route, ...] = ()
     removed: tuple[RouteKey, ...] = ()
+    put_certificates: tuple[Certificate, ...] = ()
+    removed_certificates: tuple[str, ...] = ()
     keys: AccessKeys | None = None
     settings: MeshSettings | None = None
 
@@ -154,7 +231,7 @@ class RouteTable:
     one route; the routes in it are frozen, so a request keeps what it found whatever happens to the table.
     """
 
-    __slots__ = ("_exact", "_fallback", "_project_suffixes", "_size", "_wildcard")
+    __slots__ = ("_exact", "_fallback", "_project_suffixes", "_size", "_wildcard", "_with_client_ca")
 
     def __init__(self, routes: Iterable[Route] = (), project_suffixes: Iterable[str] = ()) -> None:
         """Index `routes`; raises ValueError when two of them claim the same host and path prefix."""
@@ -163,6 +240,7 @@ class RouteTable:
         self._fallback: dict[bytes, _Entries] = {}
         self.use_project_suffixes(project_suffixes)
         self._size = 0
+        self._with_client_ca = 0
         for route in routes:
             if self._put(route) is not None:
                 raise ValueError(f"two routes claim {route.host} with the path prefix {route.path_prefix}")
@@ -209,6 +287,17 @@ class RouteTable:
                 return route
         return None
 
+    def client_ca(self, host: bytes) -> tuple[str, bool]:
+        """What the certificates of a host's visitors are verified against, and whether all its routes need one.
+
+        Asked before any request; nothing when no route needs one.
+        """
+        if not self._with_client_ca:
+            return "", False
+        entries = self._exact.get(host) or self._match_less_exact(host) or ()
+        wanted = [route.client_ca for _prefix, route in entries]
+        return next(filter(None, wanted), ""), all(wanted)
+
     def _match_less_exact(self, host: bytes) -> _Entries | None:
         for suffix in self._project_suffixes:
             # contracts/plane.md decision 15: the text after the last `--` names the project.
@@ -238,6 +327,7 @@ class RouteTable:
         # Longest prefix first, so that the first match is the most exact one.
         index[key] = tuple(sorted([*others, (prefix, route)], key=lambda entry: -len(entry[0])))
         self._size += replaced is None
+        self._with_client_ca += bool(route.client_ca) - (replaced is not None and bool(replaced.client_ca))
         return replaced
 
     def _remove(self, key: RouteKey) -> Route | None:
@@ -248,6 +338,7 @@ class RouteTable:
         else:
             index.pop(host, None)
         self._size -= removed is not None
+        self._with_client_ca -= removed is not None and bool(removed.client_ca)
         return removed
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
+from mesh.abandoned import Abandoned
 from mesh.connection import Connection
 from mesh.errors import BAD_RESPONSE, RESPONSE_TOO_LARGE, Failure
-from mesh.wire import END_OF_HEAD, ChunkedBody, has_bare_lf
+from mesh.wire import END_OF_HEAD, LAST_CHUNK, ChunkedBody, chunk, has_bare_lf
 
 if TYPE_CHECKING:
     from mesh.core import Core
-    from mesh.exchange import Exchange
     from mesh.forward import ResponseFields
     from mesh.relay import Tunnel
+    from mesh.sides import Answered, Asking, TargetSide
     from mesh.targets import TargetState
     from mesh.wire import StatusLine
 
@@ -46,27 +47,34 @@ class Upstream(Connection):
         "_chunks",
         "_core",
         "_exchange",
+        "_is_chunking",
+        "_is_ended",
         "_is_head",
         "_is_reusable",
         "_left",
         "_target",
         "_tunnel",
+        "is_private",
         "is_reused",
     )
 
-    def __init__(self, core: Core, target: TargetState[Upstream]) -> None:
+    def __init__(self, core: Core, target: TargetState[TargetSide]) -> None:
         """A connection to `target` that is being made."""
         super().__init__()
         self._core = core
         self._target = target
-        self._exchange: Exchange | None = None
+        self._exchange: Answered | None = None
         self._tunnel: Tunnel | None = None
         self._body = _IDLE
         self._buffer = b""
         self._chunks: ChunkedBody | None = None
         self._left = 0
+        self._is_chunking = False
+        self._is_ended = False
         self._is_head = False
         self._is_reusable = False
+        # Whether the target was told on this connection who it is for, so that nobody else may use it.
+        self.is_private = False
         self.is_reused = False
 
     # What asyncio calls.
@@ -80,13 +88,17 @@ class Upstream(Connection):
         if tunnel is not None:
             tunnel.lost()
         elif exchange is not None:
-            if self._body is _Body.UNTIL_CLOSE and exc is None:
+            if self._body is _Body.UNTIL_CLOSE and self._is_ended and exc is None:
                 exchange.response_end(None, is_reusable=False)
             else:
                 exchange.target_lost(exc)
 
     def eof_received(self) -> bool:
-        """The target sends nothing more; only a tunnel goes on in the other direction."""
+        """The target sends nothing more; only a tunnel goes on in the other direction.
+
+        Over TLS that is said by a close_notify: without one the connection was cut, by whomever (RFC 9112 section 9.8).
+        """
+        self._is_ended = True
         self.is_closed = self._tunnel is None
         if self._tunnel is not None:
             self._tunnel.target_ended()
@@ -124,11 +136,32 @@ class Upstream(Connection):
 
     # What the exchange calls.
 
-    def begin(self, exchange: Exchange, *, is_head: bool) -> None:
-        """Expect a response for `exchange`; a response to HEAD has no body (RFC 9112 section 6.3)."""
+    def begin(self, exchange: Asking, method: bytes, path: bytes, lines: bytes) -> None:
+        """Send the head of a request and expect the response for `exchange`."""
         self._exchange = exchange
-        self._is_head = is_head
+        # A response to HEAD has no body (RFC 9112 section 6.3).
+        self._is_head = method == b"HEAD"
+        self._is_chunking = exchange.fields.framing.chunked
         self._body = _HEAD
+        self.write(b"%b %b HTTP/1.1\r\n%b\r\n" % (method, path, lines))
+
+    def send(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        self.write(chunk(data) if self._is_chunking else data)
+
+    def finish(self, trailers: bytes) -> None:
+        """End the body."""
+        if self._is_chunking:
+            self.write(b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK)
+
+    def abandon(self, until: float) -> None:
+        """Read the rest of the response for nobody."""
+        self._exchange = Abandoned(self)
+        self.deadline = until
+        if self._is_reading_paused:
+            self.resume_reading()
+        if not self.looked_at:
+            self._core.deadlines.watch(self)
 
     def release(self, *, is_reusable: bool) -> None:
         """The exchange is over: back to the pool, or closed."""
@@ -141,7 +174,7 @@ class Upstream(Connection):
             # A target that answered before it took the whole body: the rest must not run into the next request.
             self.abort()
             return
-        if not is_reusable or self.is_closed or self._transport.is_closing():
+        if not is_reusable or self.is_private or self.is_closed or self._transport.is_closing():
             self.close()
             return
         self.is_reused = True
@@ -156,6 +189,8 @@ class Upstream(Connection):
         """The deadline has passed: an idle connection is closed, a busy one is its exchange's business."""
         if self._exchange is None:
             self.close()
+        elif isinstance(self._exchange, Abandoned):
+            self.abort()
 
     def switch(self, tunnel: Tunnel) -> None:
         """Carry the bytes of `tunnel` from now on."""
@@ -176,7 +211,7 @@ class Upstream(Connection):
 
     # Reading a response.
 
-    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+    def _read_head(self, exchange: Answered, data: bytes) -> None:
         end = data.find(END_OF_HEAD)
         if end < 0:
             self._keep_partial_head(data)
@@ -205,7 +240,7 @@ class Upstream(Connection):
             raise Failure(RESPONSE_TOO_LARGE)
         self._buffer = data
 
-    def _begin_body(self, exchange: Exchange, status: StatusLine, fields: ResponseFields, rest: bytes) -> None:
+    def _begin_body(self, exchange: Answered, status: StatusLine, fields: ResponseFields, rest: bytes) -> None:
         framing = fields.framing
         self._is_reusable = fields.keep_alive
         if self._is_head or status.status in (204, 304):
@@ -224,7 +259,7 @@ class Upstream(Connection):
             exchange.response_goes_on()
 
     def _take_length(
-        self, exchange: Exchange, head: tuple[StatusLine, ResponseFields], rest: bytes, length: int
+        self, exchange: Answered, head: tuple[StatusLine, ResponseFields], rest: bytes, length: int
     ) -> None:
         size = len(rest)
         if size < length:
@@ -239,7 +274,7 @@ class Upstream(Connection):
         exchange.response(*head, rest)
         self._end(exchange, None)
 
-    def _read_body(self, exchange: Exchange, data: bytes) -> None:
+    def _read_body(self, exchange: Answered, data: bytes) -> None:
         if self._body is _LENGTH:
             if len(data) > self._left:
                 self._is_reusable = False
@@ -264,12 +299,12 @@ class Upstream(Connection):
             raise Failure(BAD_RESPONSE, f"The target's answer is malformed: {error}") from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _end_if_complete(self, exchange: Exchange, chunks: ChunkedBody) -> None:
+    def _end_if_complete(self, exchange: Answered, chunks: ChunkedBody) -> None:
         if chunks.trailers is not None:
             self._is_reusable = self._is_reusable and not chunks.surplus
             self._end(exchange, chunks.trailers)
 
-    def _end(self, exchange: Exchange, trailers: list[bytes] | None) -> None:
+    def _end(self, exchange: Answered, trailers: list[bytes] | None) -> None:
         # The exchange may have been cut while the last piece was written.
         if not exchange.is_settled:
             exchange.response_end(trailers, is_reusable=self._is_reusable)

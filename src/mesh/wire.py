@@ -17,7 +17,6 @@ from mesh.errors import (
     BAD_REQUEST,
     BAD_RESPONSE,
     HEAD_TOO_LARGE,
-    MISDIRECTED,
     NOT_IMPLEMENTED,
     TARGET_TOO_LONG,
     VERSION_REFUSED,
@@ -58,12 +57,16 @@ _MAX_TRAILER_FIELDS: Final = 64
 
 
 class RequestLine(NamedTuple):
-    """The checked request line. `target` is in origin-form or `*`; `authority` is set when it came in absolute-form."""
+    """The checked request line; `minor` is that of HTTP/1, and 2 for HTTP/2.
+
+    `target` is in origin-form or `*`; `authority` and `is_https` say what stood in front when it came in absolute-form.
+    """
 
     method: bytes
     target: bytes
     minor: int
     authority: bytes | None
+    is_https: bool = False
 
 
 class StatusLine(NamedTuple):
@@ -144,11 +147,11 @@ def _absolute_form(method: bytes, target: bytes, minor: int) -> RequestLine:
     match = _ABSOLUTE_FORM.fullmatch(target)
     if match is None:
         raise Failure(BAD_REQUEST, "The request target is malformed.")
-    if match[1].lower() == b"https":
-        raise Failure(MISDIRECTED)
     # RFC 9112 section 3.2.4: OPTIONS for a whole server goes on in asterisk-form.
     path = match[3] or (b"*" if method == b"OPTIONS" else b"/")
-    return RequestLine(method, b"/" + path if path[:1] == b"?" else path, minor, fold_host(match[2]))
+    return RequestLine(
+        method, b"/" + path if path[:1] == b"?" else path, minor, fold_host(match[2]), match[1].lower() == b"https"
+    )
 
 
 class _Judge:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
 
 from admin_api.app import AdminSettings, build, make_runner
+from admin_api.plane.system import Sights
 from node.data import worker_secret
 from node.settings import CannotStart, Settings
 from node.values import Address
@@ -51,11 +51,9 @@ def cannot_listen(setting: str, address: str, error: OSError) -> CannotStart:
     return CannotStart(f"{setting}: {address} {reason}")
 
 
-async def serve(
-    store: Store, settings: AdminSettings, bound: socket.socket, metrics: Callable[[], bytes]
-) -> web.AppRunner:
+async def serve(store: Store, settings: AdminSettings, bound: socket.socket, sights: Sights) -> web.AppRunner:
     """Answer requests on a bound socket; the runner's `cleanup` ends it."""
-    runner = make_runner(build(store, store, store, settings, metrics), shutdown_s=_SHUTDOWN_S)
+    runner = make_runner(build(store, store, store, settings, sights), shutdown_s=_SHUTDOWN_S)
     await runner.setup()
     await web.SockSite(runner, bound, backlog=_BACKLOG).start()
     return runner

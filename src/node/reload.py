@@ -10,12 +10,17 @@ import structlog
 
 from mesh.routes import MeshSettings
 from node.compile import Edge
+from node.files import Files, read_files
 from node.mesh_keys import MeshKeys
-from node.settings import Settings, assemble, flatten
+from node.settings import MeshSection, Settings, assemble, flatten
 from state.cell import Cell
 
-_LIVE_SECTIONS: Final = frozenset({"jwt", "log", "mesh"})
-_FIXED: Final = frozenset({"mesh.listen", "mesh.workers", "log.entries"})
+_LIVE_SECTIONS: Final = frozenset({"jwt", "log", "mesh", "tls"})
+_FIXED: Final = frozenset({"mesh.listen", "mesh.tls_listen", "mesh.workers", "log.entries"})
+# `mesh.error_page` is a path, and what the data plane calls so is a page.
+_SAME_NAME: Final = frozenset(MeshSettings.__struct_fields__) & frozenset(MeshSection.__struct_fields__) - {
+    "error_page"
+}
 
 
 class Reloader:
@@ -32,14 +37,21 @@ class Reloader:
         try:
             wanted = read()
             usable = merge(self.settings, wanted)
+            files = read_files(usable)
             is_rekeyed = self._keys.reload(usable)
         except Exception as error:  # noqa: BLE001  whatever a file can hold, it must not end a node that serves
             return self._refuse(error)
         changed = differences(self.settings, usable)
         self.settings = usable
-        self._edge.set(with_settings(self._edge.value, usable))
+        before = self._edge.value
+        self._edge.set(with_settings(before, usable, files))
         log = structlog.get_logger()
-        log.info("settings reloaded", changed=changed, keys_changed=is_rekeyed)
+        log.info(
+            "settings reloaded",
+            changed=changed,
+            keys_changed=is_rekeyed,
+            certificates_changed=files.certificates != before.certificates,
+        )
         if fixed := differences(usable, wanted):
             log.warning("these settings need a restart", settings=fixed)
         return usable
@@ -62,14 +74,25 @@ def differences(one: Settings, other: Settings) -> list[str]:
     return [key for key, value in flatten(one).items() if value != values[key]]
 
 
-def with_settings(edge: Edge, settings: Settings) -> Edge:
-    """The edge under these settings, one revision later."""
-    section = settings.mesh
-    limits = {name: _plain(getattr(section, name)) for name in MeshSettings.__struct_fields__ if hasattr(section, name)}
+def with_settings(edge: Edge, settings: Settings, files: Files) -> Edge:
+    """The edge under these settings and with what their files hold, one revision later."""
+    section, tls = settings.mesh, settings.tls
+    limits = {name: _plain(getattr(section, name)) for name in _SAME_NAME}
     return msgspec.structs.replace(
         edge,
         revision=edge.revision + 1,
-        limits=MeshSettings(access_log=settings.log.access, **limits),
+        limits=MeshSettings(
+            **limits,
+            access_log=settings.log.access,
+            error_page=files.error_page,
+            tls_min_version=tls.min_version,
+            tls_handshake_s=tls.handshake_s,
+            tls_contexts=tls.contexts,
+            default_certificate=tls.default or "",
+            https_port=tls.public_port or next((address.port for address in section.tls_listen if address.port), 443),
+            tracing=settings.tracing.ratio if settings.tracing.endpoint else None,
+        ),
+        certificates=files.certificates,
         internal_suffixes=_plain(section.internal_suffixes),
         tenant_everywhere=section.default_access == "tenant",
     )

@@ -9,17 +9,22 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 import structlog
 import uvloop
 
+from admin_api.plane.system import Sights
+from mesh.code import is_compiled
 from mesh.fleet import Fleet
-from mesh.listener import ListenSpec
+from mesh.listener import CannotListen, ListenSpec
 from mesh.routes import Snapshot
 from node.admin import admin_settings, bind, cannot_listen, serve
 from node.compile import Edge
 from node.data import DataFolder, is_exposed, named, node_secrets
+from node.files import read_files
 from node.host import keep_measuring
+from node.inspection import Inspections
 from node.logging import configure
 from node.mesh_keys import MeshKeys
 from node.metrics import Metrics
@@ -28,6 +33,7 @@ from node.publish import Publisher
 from node.reload import Reloader, with_settings
 from node.settings import CannotStart, Settings
 from node.signals import Signals
+from node.spans import SpanExporter
 from state.cell import Cell
 from state.database import written_file
 from state.journal import Journal
@@ -61,16 +67,18 @@ async def _live(settings: Settings, read: Callable[[], Settings]) -> None:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(await _open_store(settings, journal))
         api = admin_settings(settings)
-        edge = Cell(with_settings(Edge(), settings))
+        edge = Cell(with_settings(Edge(), settings, read_files(settings)))
         keys = MeshKeys(settings, edge)
         await keys.first_fetch()
-        observer = Observer(store, keys)
+        observer = Observer(store, keys, _span_sink(settings, stack))
         publisher = Publisher(store.desired, edge, observer.published)
-        metrics = Metrics(store, observer.tally, settings.metrics.top_targets)
+        metrics = Metrics(store, observer.tally, settings.metrics.top_targets, settings.metrics.top_routes)
 
         admin = stack.enter_context(bind("admin.listen", settings.admin.listen))
         fleet = await _start_mesh(settings, publisher.first(), observer, stack)
-        runner = await serve(store, api, admin, metrics.render)
+        inspections = Inspections(store.desired, edge, partial(publisher.publish, fleet))
+        sights = Sights(metrics.render, observer.watchers.follow, inspections)
+        runner = await serve(store, api, admin, sights)
         stack.push_async_callback(runner.cleanup)
         _announce(settings, fleet, admin)
 
@@ -80,6 +88,7 @@ async def _live(settings: Settings, read: Callable[[], Settings]) -> None:
                 group.create_task(publisher.follow(fleet), name="publish"),
                 group.create_task(keep_measuring(store.observed), name="measure"),
                 group.create_task(keys.run(), name="keys"),
+                group.create_task(inspections.follow(), name="inspections"),
                 group.create_task(_reload_when_asked(signals, reloader, read, journal), name="reload"),
             ]
             await signals.stop.wait()
@@ -101,14 +110,24 @@ async def _open_store(settings: Settings, journal: Journal) -> Store:
         return await Store.open(url, node_secrets(folder, written), journal=journal)
 
 
+def _span_sink(settings: Settings, stack: AsyncExitStack) -> SpanExporter | None:
+    if settings.tracing.endpoint is None:
+        return None
+    spans = SpanExporter(settings.tracing.endpoint, settings.tracing.service)
+    # Pushed before the fleet's drain and so called after it: the last requests have spans too.
+    stack.push_async_callback(spans.close)
+    return spans
+
+
 async def _start_mesh(settings: Settings, snapshot: Snapshot, observer: Observer, stack: AsyncExitStack) -> Fleet:
-    listen = [ListenSpec(address.host, address.port) for address in settings.mesh.listen]
-    fleet = Fleet(listen, settings.mesh.workers, observer)
+    fleet = Fleet(_listen(settings), settings.mesh.workers, observer)
+    observer.watchers.use(fleet.watch)
     stack.push_async_callback(_drain, fleet, settings.node.drain_s)
     try:
         fleet.bind()
-    except OSError as error:
-        raise _unavailable(settings, error) from None
+    except CannotListen as error:
+        setting = "mesh.tls_listen" if error.spec.tls else "mesh.listen"
+        raise cannot_listen(setting, str(error.spec), error) from None
     try:
         await fleet.start(snapshot)
     except TimeoutError:
@@ -116,14 +135,9 @@ async def _start_mesh(settings: Settings, snapshot: Snapshot, observer: Observer
     return fleet
 
 
-def _unavailable(settings: Settings, error: OSError) -> CannotStart:
-    """Which of the mesh's addresses it is that cannot be had, and why."""
-    for address in settings.mesh.listen:
-        try:
-            bind("mesh.listen", address).close()
-        except CannotStart as found:
-            return found
-    return cannot_listen("mesh.listen", ", ".join(settings.mesh.listen), error)
+def _listen(settings: Settings) -> list[ListenSpec]:
+    plain = [ListenSpec(address.host, address.port) for address in settings.mesh.listen]
+    return plain + [ListenSpec(address.host, address.port, tls=True) for address in settings.mesh.tls_listen]
 
 
 async def _drain(fleet: Fleet, deadline_s: float) -> None:
@@ -149,12 +163,14 @@ async def _reload_when_asked(
 
 def _announce(settings: Settings, fleet: Fleet, admin: socket.socket) -> None:
     """Say where the node listens; with port 0 there is no other way to know."""
-    first, *others = settings.mesh.listen
     host, port = admin.getsockname()[:2]
+    plain = len(settings.mesh.listen)
     structlog.get_logger().info(
         "serving",
-        mesh=[f"{first.rpartition(':')[0]}:{fleet.port}", *others],
+        mesh=fleet.addresses[:plain],
+        mesh_tls=fleet.addresses[plain:],
         admin=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         workers=settings.mesh.workers,
+        compiled=is_compiled(),
         data=str(settings.node.data),
     )

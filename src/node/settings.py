@@ -19,10 +19,14 @@ from node.values import (
     Leeway,
     Network,
     Number,
+    OptionalSeconds,
     Origin,
+    Port,
+    Ratio,
     Seconds,
     Secret,
     Size,
+    Streams,
     Suffix,
     Text,
     Url,
@@ -49,23 +53,52 @@ class MeshSection(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     listen: tuple[Address, ...] = (Address("0.0.0.0:8082"),)
+    tls_listen: tuple[Address, ...] = ()
     workers: Workers = 1
     internal_suffixes: tuple[Suffix, ...] = (Suffix("zexio.internal"),)
-    project_suffixes: tuple[Suffix, ...] = (Suffix("zexio.app"), Suffix("zexio.dev"))
     default_access: Literal["by_suffix", "tenant"] = "by_suffix"
-    trusted_proxies: tuple[Network, ...] = ()
+    error_page: Path | None = None
 
+    project_suffixes: tuple[Suffix, ...] = (Suffix("zexio.app"), Suffix("zexio.dev"))
+    trusted_proxies: tuple[Network, ...] = ()
+    proxy_protocol_from: tuple[Network, ...] = ()
     max_head_bytes: Size = 32 * 1024
     max_headers: Count = 100
     max_target_bytes: Size = 8 * 1024
+    max_body_bytes: Number = 0
     max_connections: Count = 65_536
-    max_requests_per_connection: Count = 10_000
+    max_connections_per_address: Number = 4096
+    max_requests_per_connection: Number = 10_000
     head_timeout_s: Seconds = 10.0
     body_idle_s: Seconds = 60.0
+    min_bytes_per_s: Number = 128
     keepalive_idle_s: Seconds = 75.0
+    connect_timeout_s: Seconds = 5.0
+    response_timeout_s: Seconds = 60.0
+    idle_timeout_s: Seconds = 60.0
+    total_timeout_s: OptionalSeconds = 0.0
     tunnel_idle_s: Seconds = 3600.0
     pool_idle_s: Seconds = 60.0
     pool_size: Number = 256
+    http2: bool = True
+    http2_cleartext: bool = False
+    http2_max_streams: Streams = 100
+
+
+class TlsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """TLS to visitors: `certificates` are PEM files, each with a chain and its key, or the key in a `.key` beside it.
+
+    `default` is a name that the certificate covers which visitors get who name no host, or an unknown one. `contexts`
+    is how many certificates each worker keeps ready. `public_port` is where visitors reach the listener, for redirects:
+    by default its own port.
+    """
+
+    certificates: tuple[Path, ...] = ()
+    default: Text | None = None
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    handshake_s: Seconds = 10.0
+    contexts: Count = 1000
+    public_port: Port | None = None
 
 
 class AdminSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,14 +146,23 @@ class LogSection(msgspec.Struct, frozen=True, kw_only=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "human", "json"] = "auto"
-    access: Literal["json", "combined", "off"] = "off"
+    access: Literal["json", "combined", "logfmt", "off"] = "off"
     entries: Entries = 10_000
 
 
 class MetricsSection(msgspec.Struct, frozen=True, kw_only=True):
-    """What Prometheus is told: `top_targets` is the number of targets that get figures of their own."""
+    """What Prometheus is told: `top_targets` and `top_routes` are the numbers of those with figures of their own."""
 
     top_targets: Number = 0
+    top_routes: Number = 0
+
+
+class TracingSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Spans over OTLP/HTTP: `ratio` is the share of requests that are recorded when who sends them does not say."""
+
+    endpoint: Url | None = None
+    ratio: Ratio = 1.0
+    service: Text = "zexio"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,12 +170,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     node: NodeSection
     mesh: MeshSection
+    tls: TlsSection = TlsSection()
     admin: AdminSection = AdminSection()
     auth: AuthSection = AuthSection()
     cloud: CloudSection = CloudSection()
     jwt: JwtSection = JwtSection()
     log: LogSection = LogSection()
     metrics: MetricsSection = MetricsSection()
+    tracing: TracingSection = TracingSection()
 
     @property
     def is_cloud(self) -> bool:
@@ -220,8 +264,10 @@ def assemble(values: Mapping[str, object]) -> Settings:
 
 
 def _broken_rules(settings: Settings) -> Iterator[tuple[str, str]]:
-    if not settings.mesh.listen:
+    if not (settings.mesh.listen or settings.mesh.tls_listen):
         yield "mesh.listen", f"the mesh needs an address; give {Address.ACCEPTS}"
+    if settings.mesh.tls_listen and not settings.tls.certificates:
+        yield "mesh.tls_listen", "TLS needs a certificate; name the PEM files in tls.certificates"
     yield from _weak_secret(settings.jwt.secret)
     yield from _unfit_keys_url(settings.jwt.jwks_url)
     yield from _half_a_cloud(settings.cloud)

@@ -18,6 +18,7 @@ RESERVED: Final = frozenset({"ZEXIO_ADMIN", "ZEXIO_CONFIG"})
 FLAGS: Final[Mapping[str, str]] = {
     "--data": "node.data",
     "--mesh": "mesh.listen",
+    "--mesh-tls": "mesh.tls_listen",
     "--workers": "mesh.workers",
     "--admin": "admin.listen",
     "--admin-open-to-network": "admin.open_to_network",

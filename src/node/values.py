@@ -14,10 +14,16 @@ from state.hosts import fold_host
 
 Count = Annotated[int, msgspec.Meta(ge=1, description="a whole number, 1 or more")]
 Workers = Annotated[int, msgspec.Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
+Streams = Annotated[int, msgspec.Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
 Entries = Annotated[int, msgspec.Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
 Size = Annotated[int, msgspec.Meta(ge=1, description="a whole number of bytes, 1 or more")]
 Number = Annotated[int, msgspec.Meta(ge=0, description="a whole number, 0 or more")]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535, description="a port from 1 to 65535")]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000, description="a number of seconds above 0")]
+OptionalSeconds = Annotated[
+    float, msgspec.Meta(ge=0, le=31_536_000, description="a number of seconds, or 0 for no limit")
+]
+Ratio = Annotated[float, msgspec.Meta(ge=0, le=1, description="a number from 0 to 1")]
 Leeway = Annotated[float, msgspec.Meta(ge=0, le=60, description="a number of seconds from 0 to 60")]
 Text = Annotated[str, msgspec.Meta(min_length=1, description="text that is not empty")]
 Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+", description="an http:// or https:// address")]

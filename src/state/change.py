@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, Literal, TypeAlias, assert_never
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -12,6 +12,7 @@ from state.kinds import Kind
 from state.model import Desired, Entity, Organization, Route, RouteKey
 from state.refusal import refused
 from state.route_rules import fold_route, org_id_reason
+from state.traffic import RouteChange, TrafficChange, kept, steered
 
 MAX_NAME: Final = 255
 
@@ -38,22 +39,20 @@ class RemoveOrganization(msgspec.Struct, frozen=True, kw_only=True, tag="remove_
 
 
 class PutRoute(msgspec.Struct, frozen=True, kw_only=True, tag="put_route"):
-    """Create a route, or replace the one of the same host and path prefix; its `revision` is ignored.
+    """Create a route, or replace the one of the same host and path prefix.
 
-    An organization that the route is the first to name comes into being with it, called by its id.
+    Its `revision`, its `traffic` and which of its targets are draining are ignored: they stay as they are. An
+    organization that the route is the first to name comes into being with it, called by its id.
     """
 
     route: Route
 
 
-class RemoveRoute(msgspec.Struct, frozen=True, kw_only=True, tag="remove_route"):
+class RemoveRoute(RouteChange, frozen=True, kw_only=True, tag="remove_route"):
     """Remove the route of a host and a path prefix."""
 
-    host: str
-    path_prefix: str = "/"
 
-
-Change: TypeAlias = PutOrganization | RemoveOrganization | PutRoute | RemoveRoute
+Change: TypeAlias = PutOrganization | RemoveOrganization | PutRoute | RemoveRoute | TrafficChange
 
 
 class IfMatch(msgspec.Struct, frozen=True, tag="if_match"):
@@ -89,7 +88,7 @@ def apply(desired: Desired, change: Change, *, at: datetime, expect: Expectation
         case RemoveRoute():
             return _remove_route(desired, change, expect)
         case _:
-            assert_never(change)
+            return _steer_route(desired, change, expect)
 
 
 def _put_organization(desired: Desired, change: PutOrganization, at: datetime, expect: Expectation | None) -> Desired:
@@ -117,14 +116,34 @@ def _remove_organization(desired: Desired, change: RemoveOrganization, expect: E
 def _put_route(desired: Desired, route: Route, at: datetime, expect: Expectation | None) -> Desired:
     current = desired.routes.get(route.key)
     _check(current, expect)
-    after = _put(desired, Kind.ROUTE, current, route)
+    _check_client_ca(desired, route)
+    after = _put(desired, Kind.ROUTE, current, kept(route, current))
     if route.org_id is None or route.org_id in desired.organizations:
         return after
     owner = Organization(id=route.org_id, name=route.org_id, created_at=at, revision=after.revision)
     return after.with_value(Kind.ORGANIZATION, owner)
 
 
+def _check_client_ca(desired: Desired, route: Route) -> None:
+    """Refuse a second authority for one host: its visitors are asked for a certificate before they name a path."""
+    if not route.client_ca:
+        return
+    for other in desired.routes.values():
+        if other.host == route.host and other.key != route.key and other.client_ca not in {"", route.client_ca}:
+            reason = f"is another than that of {other.key}, and a connection is asked for one certificate only"
+            raise refused("conflict", "client_ca", reason)
+
+
 def _remove_route(desired: Desired, change: RemoveRoute, expect: Expectation | None) -> Desired:
+    return _next(desired).without(Kind.ROUTE, _found_route(desired, change, expect).key)
+
+
+def _steer_route(desired: Desired, change: TrafficChange, expect: Expectation | None) -> Desired:
+    current = _found_route(desired, change, expect)
+    return _put(desired, Kind.ROUTE, current, steered(current, change))
+
+
+def _found_route(desired: Desired, change: RouteChange, expect: Expectation | None) -> Route:
     try:
         key = RouteKey(fold_route_host(change.host), change.path_prefix)
     except ValueError as reason:
@@ -133,7 +152,7 @@ def _remove_route(desired: Desired, change: RemoveRoute, expect: Expectation | N
     _check(current, expect)
     if current is None:
         raise refused("missing", "host", f"has no route with the path prefix {change.path_prefix}")
-    return _next(desired).without(Kind.ROUTE, key)
+    return current
 
 
 def _check(current: Entity | None, expect: Expectation | None) -> None:

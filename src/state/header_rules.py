@@ -1,17 +1,14 @@
-"""What header edits may say: nothing that changes how a message is framed or who a request is from."""
+"""What may be said about header fields: nothing that changes how a message is framed or who a request is from."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-from state.refusal import Problem
-
-MAX_EDITS: Final = 64
 MAX_VALUE: Final = 4096
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")  # RFC 9110 section 5.6.2
 _VALUE: Final = re.compile(r"(?![ \t])[\t\x20-\x7e]*(?<![ \t])")  # RFC 9110 section 5.5, without obs-text
 
 # Framing (RFC 9112 section 6), hop-by-hop (RFC 9110 section 7.6.1), and the name that chose the route.
@@ -36,33 +33,43 @@ _RESERVED: Final = frozenset(
 _IDENTITY_PREFIX: Final = "x-zexio-"
 
 
-def header_problems(field: str, edits: Mapping[str, str]) -> Iterator[Problem]:
-    """All that is wrong with `edits`, which stand at the path `field`."""
-    if len(edits) > MAX_EDITS:
-        yield Problem(field, f"has more than {MAX_EDITS} fields")
-    seen: set[str] = set()
-    for name, value in edits.items():
-        reason = _name_reason(name, seen) or _value_reason(value)
-        if reason:
-            yield Problem(f"{field}[{name!r}]", reason)
-        seen.add(name.lower())
+def check_token(text: str) -> str:
+    """`text` if it can name a field, a cookie or a method; raises ValueError with the reason."""
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("is no field name")
+    return text
 
 
-def _name_reason(name: str, seen: set[str]) -> str | None:
-    if not _TOKEN.fullmatch(name):
-        return "is no field name"
-    if name.lower() in seen:
-        return "is named twice"
+def check_edited(name: str) -> str:
+    """`name` if a route may set, add or remove the field; raises ValueError with the reason."""
+    check_token(name)
     # Many servers read `_` and `.` as `-`, so X_Zexio_Org would arrive as X-Zexio-Org.
     alias = re.sub("[_.]", "-", name.lower())
     if alias in _RESERVED or alias.startswith(_IDENTITY_PREFIX):
-        return "is set by the mesh alone"
-    return None
+        raise ValueError("is set by the mesh alone")
+    return name
 
 
-def _value_reason(value: str) -> str | None:
+def check_value(value: str) -> str:
+    """`value` if a line can carry it; raises ValueError with the reason."""
     if not _VALUE.fullmatch(value):
-        return "has a value with a control character, a character outside ASCII, or a space at an end"
+        raise ValueError("has a value with a control character, a character outside ASCII, or a space at an end")
     if len(value) > MAX_VALUE:
-        return f"has a value longer than {MAX_VALUE} characters"
+        raise ValueError(f"has a value longer than {MAX_VALUE} characters")
+    return value
+
+
+def check_named_once(names: Any) -> Any:  # noqa: ANN401 - a list of names, or a mapping by names
+    """`names` if no two differ by case alone; raises ValueError with the reason."""
+    if twice := _twice(names):
+        raise ValueError(f"names {twice} twice")
+    return names
+
+
+def _twice(names: Iterable[str] | Mapping[str, object]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            return name
+        seen.add(name.lower())
     return None

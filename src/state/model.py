@@ -3,20 +3,60 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import msgspec
 from rpds import HashTrieMap
 
 from state.history import History, Touch
+from state.hosts import fold_route_host
 from state.kinds import Kind, Reference
+from state.policies import (
+    BasicAuth,
+    Bytes,
+    Circuit,
+    Compression,
+    Cors,
+    Ejection,
+    ErrorStatus,
+    FieldValue,
+    ForwardAuth,
+    Hash,
+    HeaderEdits,
+    HealthCheck,
+    Hsts,
+    Html,
+    Limits,
+    Networks,
+    PathPrefix,
+    Pem,
+    ProxyProtocol,
+    RateLimit,
+    Redirect,
+    RetryBudget,
+    Seconds,
+    Share,
+    Sticky,
+    TargetTls,
+    Timeouts,
+    name_problems,
+)
+from state.refusal import Problem
+from state.rules import Fold, Length, Range
+from state.target_urls import fold_target_url
+from state.text_rules import check_org_id
 
 Access = Literal["public", "tenant"]
 Balance = Literal["round_robin", "least_requests", "random_two", "consistent_hash"]
 Https = Literal["off", "on", "redirect"]
+TrafficMode = Literal["serve", "pause", "stop"]
+SplitBy = Literal["share", "header", "cookie"]
+Message = Annotated[str, Length(0, 4096)]
+RetryAfter = Annotated[int, Range(0, 31_536_000)]
+OrgId = Annotated[str, Fold(check_org_id)]
 
 
 class Organization(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,35 +79,57 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where requests go: `http://host:port`, `https://host:port` or `unix:/path`."""
+    """Where requests go. One that is draining is given no new requests; a PUT neither sets nor ends that."""
 
-    url: str
-    weight: int = 1
-
-
-class HealthCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """How a target is probed: times in seconds, and how many results in a row turn its state."""
-
-    path: str = "/health"
-    interval_s: float = 5.0
-    timeout_s: float = 2.0
-    healthy_after: int = 2
-    unhealthy_after: int = 3
-
-
-class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits in seconds: to connect, to the head of the answer, and between two reads of a body."""
-
-    connect_s: float = 5.0
-    response_s: float = 60.0
-    idle_s: float = 60.0
+    url: Annotated[
+        str,
+        Fold(fold_target_url),
+        msgspec.Meta(
+            description="http://host:port, https://host:port, h2c://host:port or h2://host:port (HTTP/2, plain and "
+            "over TLS), or unix:/path",
+            examples=["http://[::1]:9000"],
+        ),
+    ]
+    weight: Annotated[int, Range(0, 1000)] = 1
+    draining: bool = False
 
 
-class HeaderEdits(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields that are set on the way to the target and on the way back, in place of any of the same name."""
+Targets = Annotated[tuple[Target, ...], Length(0, 256)]
 
-    request: Mapping[str, str] = msgspec.field(default_factory=dict)
-    response: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """A second set of targets, and who is sent there: a `share` of requests (0 to 1), or who brings a header or cookie.
+
+    With `values` empty, any value of the header or cookie called `name` will do.
+    """
+
+    targets: Annotated[tuple[Target, ...], Length(1, 256)]
+    by: SplitBy = "share"
+    share: Share = 0.0
+    name: Annotated[str, Length(0, 256)] = ""
+    values: Annotated[tuple[FieldValue, ...], Length(0, 64)] = ()
+
+    def problems(self) -> Iterator[Problem]:
+        """A share has no name, and a header or cookie has no share."""
+        yield from target_problems(self.targets)
+        yield from name_problems(self.name, needed=self.by != "share", by=self.by)
+        if self.values and self.by == "share":
+            yield Problem("values", "have no meaning beside share")
+        if self.share and self.by != "share":
+            yield Problem("share", f"has no meaning beside {self.by}")
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of new requests: they are served, held for up to `hold_s` seconds, or answered with 503.
+
+    A stopped route says `message`, and to come back after `retry_after_s` seconds (0: it does not say).
+    """
+
+    mode: TrafficMode = "serve"
+    hold_s: Seconds = 30.0
+    message: Message = ""
+    retry_after_s: RetryAfter = 0
+    split: Split | None = None
 
 
 class RouteKey(msgspec.Struct, frozen=True, order=True):
@@ -90,26 +152,93 @@ class RouteKey(msgspec.Struct, frozen=True, order=True):
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One host and path prefix, who may use it, and the targets that answer for it.
 
-    `access` None means the default for the host's suffix (contracts/plane.md decision 9). `revision` is that of the
-    change that wrote the route, and so its ETag.
+    `access` None means the default for the host's suffix (contracts/plane.md decision 9). `traffic` is steered by
+    changes of its own. `revision` is that of the change that wrote the route, and so its ETag.
     """
 
-    host: str
-    targets: tuple[Target, ...]
-    org_id: str | None = None
-    access: Access | None = None
+    host: Annotated[str, Fold(fold_route_host), msgspec.Meta(examples=["shop.example.com", "*.example.com"])]
+    targets: Annotated[Targets, msgspec.Meta(description="At least one, except beside redirect.")] = ()
+    org_id: Annotated[OrgId | None, msgspec.Meta(description="Whose mesh tokens the route admits.")] = None
+    access: Annotated[Access | None, msgspec.Meta(description="null is the default for the host's suffix.")] = None
+    tenants: Annotated[tuple[OrgId, ...], Length(0, 256), msgspec.Meta(description="Guests beside org_id.")] = ()
     balance: Balance = "round_robin"
-    path_prefix: str = "/"
+    path_prefix: PathPrefix = "/"
     strip_prefix: bool = False
+    rewrite_prefix: Annotated[
+        PathPrefix | None, msgspec.Meta(description="What is put in the place of the path prefix.")
+    ] = None
+    hash: Hash = Hash()
+    sticky: Sticky | None = None
+    slow_start_s: Annotated[float, Range(0, 3600)] = 0.0
     health: HealthCheck | None = None
+    ejection: Ejection = Ejection()
+    circuit: Circuit = Circuit()
+    retries: Annotated[int, Range(0, 5)] = 1
+    retry_budget: RetryBudget = RetryBudget()
+    finish_abandoned: Annotated[
+        bool, msgspec.Meta(description="Whether a target may finish what no visitor waits for any more.")
+    ] = False
     timeouts: Timeouts = Timeouts()
-    retries: int = 1
-    max_body_bytes: int | None = None
+    limits: Limits = Limits()
+    max_body_bytes: Annotated[Bytes | None, msgspec.Meta(description="null is the node's setting, 0 no limit.")] = None
+    rate_limit: RateLimit | None = None
+    allow: Annotated[Networks, msgspec.Meta(description="If any, only visitors from these networks.")] = ()
+    deny: Annotated[Networks, msgspec.Meta(description="No visitors from these networks.")] = ()
     forward_token: bool = False
     preserve_host: bool = True
+    redirect: Redirect | None = None
     headers: HeaderEdits = HeaderEdits()
-    https: Https = "off"
+    basic_auth: BasicAuth | None = None
+    forward_auth: ForwardAuth | None = None
+    cors: Cors | None = None
+    compression: Compression | None = None
+    error_pages: Annotated[
+        Mapping[ErrorStatus, Html],
+        Length(0, 16),
+        msgspec.Meta(description="HTML by status (`502`, `5xx`), with {status}, {reason}, {detail}, {request_id}."),
+    ] = msgspec.field(default_factory=dict)
+    intercept_errors: Annotated[
+        bool, msgspec.Meta(description="Whether error_pages also replace the targets' own errors.")
+    ] = False
+    https: Annotated[
+        Https,
+        msgspec.Meta(
+            description="redirect answers plain requests with 308 to https://; off and on serve them as they come."
+        ),
+    ] = "off"
+    hsts: Hsts | None = None
+    client_ca: Annotated[
+        Pem, msgspec.Meta(description="Certificates in PEM; visitors must show one that is signed by one of them.")
+    ] = ""
+    target_tls: TargetTls = TargetTls()
+    proxy_protocol: Annotated[
+        ProxyProtocol, msgspec.Meta(description="The PROXY header that connections to targets begin with.")
+    ] = "off"
+    traffic: Traffic = Traffic()
     revision: int = 0
+
+    def problems(self) -> Iterator[Problem]:
+        """Requests go somewhere, and a prefix is either taken off or replaced."""
+        if self.redirect is None:
+            yield from target_problems(self.targets)
+        for field in ("targets", "health"):
+            if self.redirect is not None and getattr(self, field):
+                yield Problem(field, "has no meaning beside redirect, which answers every request")
+        if self.strip_prefix and self.rewrite_prefix is not None:
+            yield Problem("rewrite_prefix", "has no meaning beside strip_prefix")
+        if self.basic_auth is not None:
+            yield from self._beside_basic_auth()
+        if self.intercept_errors and not self.error_pages:
+            yield Problem("intercept_errors", "has no meaning without error_pages")
+
+    def _beside_basic_auth(self) -> Iterator[Problem]:
+        """A request has one Authorization field (RFC 9110 section 11.6.2), which cannot hold a password and a token."""
+        if self.access == "tenant":
+            reason = 'excludes access "tenant": a request has one Authorization field, for a password or a mesh token'
+            yield Problem("basic_auth", reason)
+        for field in ("tenants", "forward_token"):
+            if getattr(self, field):
+                yield Problem(field, "has no meaning beside basic_auth, which reads no mesh tokens")
 
     @property
     def key(self) -> RouteKey:
@@ -120,6 +249,19 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     def references(self) -> tuple[Reference, ...]:
         """The organization."""
         return () if self.org_id is None else ((Kind.ORGANIZATION, self.org_id),)
+
+
+def target_problems(targets: tuple[Target, ...]) -> Iterator[Problem]:
+    """What is wrong with targets taken together."""
+    if not targets:
+        yield Problem("targets", "must be 1 to 256 targets")
+    elif not any(target.weight for target in targets):
+        yield Problem("targets", "all have the weight 0")
+    seen: set[str] = set()
+    for place, target in enumerate(targets):
+        if target.url in seen:
+            yield Problem(f"targets[{place}].url", "is listed twice")
+        seen.add(target.url)
 
 
 Entity: TypeAlias = Organization | Route

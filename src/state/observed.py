@@ -1,8 +1,8 @@
-"""What is true now, as frozen values: the machine, the targets and the worker processes, as they were reported."""
+"""What is true now, as frozen values: the machine, the targets, the routes and the workers, as they were reported."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -23,12 +23,61 @@ class HostFact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TargetFact(msgspec.Struct, frozen=True, kw_only=True):
-    """How a target does: requests in flight now, and failures in a row."""
+    """How a target does: requests so far, those in flight now, and failures in a row.
+
+    It is not `healthy` while a health check of some route finds it down, or while a worker has `ejected` it for failing
+    visitors.
+    """
 
     address: str
     healthy: bool = True
+    ejected: bool = False
+    requests: int = 0
     in_flight: int = 0
     failures: int = 0
+
+
+class RouteTargetFact(msgspec.Struct, frozen=True, kw_only=True):
+    """A target of a route. The figures are those of its address, for all routes that use it; its state is the route's.
+
+    It is not `healthy` while the route's own health check finds it down, or while a worker has `ejected` it for failing
+    visitors, of whatever route, and this one has others.
+    """
+
+    address: str
+    requests: int = 0
+    in_flight: int = 0
+    failures: int = 0
+    healthy: bool = True
+    ejected: bool = False
+    draining: bool = False
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things take, in seconds: half, nine and ninety-nine of a hundred no longer. None: nothing yet."""
+
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+
+
+class RouteFact(msgspec.Struct, frozen=True, kw_only=True):
+    """How a route does, all workers together since they started: `statuses` count by class (`2xx`), sizes in bytes.
+
+    `latency_s` is from the request's head to the end of the answer, `first_byte_s` to its first byte from a target.
+    `retries` are second tries of requests, `rate_limited` requests that were answered with 429.
+    """
+
+    requests: int = 0
+    statuses: Mapping[str, int] = msgspec.field(default_factory=dict)
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    latency_s: Latency = Latency()
+    first_byte_s: Latency = Latency()
+    in_flight: int = 0
+    retries: int = 0
+    rate_limited: int = 0
+    targets: tuple[RouteTargetFact, ...] = ()
 
 
 class WorkerFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,11 +91,15 @@ class WorkerFact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was reported, at one revision. Not durable: whoever reports can find it out again."""
+    """Everything that was reported, at one revision. Not durable: whoever reports can find it out again.
+
+    `routes` go by the text of their `state.model.RouteKey`.
+    """
 
     revision: int = 0
     host: HostFact | None = None
     targets: HashTrieMap[str, TargetFact] = HashTrieMap()
+    routes: HashTrieMap[str, RouteFact] = HashTrieMap()
     workers: tuple[WorkerFact, ...] = ()
 
     def with_host(self, host: HostFact) -> Observed:
@@ -64,6 +117,17 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         for address in addresses:
             targets = targets.discard(address)
         return msgspec.structs.replace(self, revision=self.revision + 1, targets=targets)
+
+    def with_routes(self, facts: Mapping[str, RouteFact]) -> Observed:
+        """The next revision, with `facts` in place of those of the same routes."""
+        return msgspec.structs.replace(self, revision=self.revision + 1, routes=self.routes.update(facts.items()))
+
+    def without_routes(self, keys: Iterable[str]) -> Observed:
+        """The next revision, with nothing known of the routes that `keys` name."""
+        routes = self.routes
+        for key in keys:
+            routes = routes.discard(key)
+        return msgspec.structs.replace(self, revision=self.revision + 1, routes=routes)
 
     def with_workers(self, workers: Iterable[WorkerFact]) -> Observed:
         """The next revision, with exactly these workers."""

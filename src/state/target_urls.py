@@ -8,7 +8,7 @@ from typing import Final
 
 from state.hosts import fold_host
 
-DEFAULT_PORTS: Final = MappingProxyType({"http": 80, "https": 443})
+DEFAULT_PORTS: Final = MappingProxyType({"http": 80, "https": 443, "h2c": 80, "h2": 443})
 MAX_SOCKET_PATH: Final = 107  # sun_path of unix(7), less the final NUL
 
 _URL: Final = re.compile(r"(?P<scheme>[a-z0-9]+)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL)
@@ -25,8 +25,7 @@ def fold_target_url(text: str) -> str:
         return _fold_socket(text.removeprefix("unix:"))
     match = _URL.fullmatch(text)
     if match is None or match["scheme"] not in DEFAULT_PORTS:
-        # A target that speaks only HTTP/2 cannot be served before the mesh speaks it: better refused than a 502.
-        raise ValueError("must begin with http://, https:// or unix:/")
+        raise ValueError("must begin with http://, https://, h2c://, h2:// or unix:/")
     if match["rest"]:
         raise ValueError("has a path or a query: a target is a host and a port")
     if "@" in match["authority"]:

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import ClientResponse, ClientSession, web
 
 from admin_api.app import STREAMS, AdminSettings, build, make_runner
+from admin_api.plane.system import Sights
 from admin_api.sse import StreamLimits, Streams
 from state.secrets import Secrets
 from state.store import Store
@@ -22,6 +23,7 @@ TARGETS = [{"url": "http://127.0.0.1:9000"}]
 
 # Times that a test can wait for.
 BRISK = StreamLimits(retry_s=1.0, heartbeat_s=0.02, look_s=0.005, end_s=0.02)
+EMPTY = Sights()
 SETTINGS = AdminSettings(version="1.2.3", worker_secret=SECRET, stats_interval_s=0.005, streams=BRISK)
 
 
@@ -72,13 +74,11 @@ class EventReader:
 
 
 @asynccontextmanager
-async def serve(
-    folder: Path, settings: AdminSettings = SETTINGS, metrics: Callable[[], bytes] = bytes
-) -> AsyncIterator[Served]:
+async def serve(folder: Path, settings: AdminSettings = SETTINGS, sights: Sights = EMPTY) -> AsyncIterator[Served]:
     """An admin API over a store in `folder`."""
     secrets = Secrets.load_or_create(folder / "node.key")
     async with await Store.open(f"sqlite:///{folder}/zexio.db", secrets) as store:
-        app = build(store, store, store, settings, metrics)
+        app = build(store, store, store, settings, sights)
         async with serve_app(app) as runner, ClientSession(f"http://127.0.0.1:{port_of(runner)}") as client:
             yield Served(app, runner, client, store)
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from admin_api.app import build
+from admin_api.plane.system import Sights
 from state.secrets import Secrets
 from state.store import Store
 from tests.admin_api.served import SECRET, SETTINGS, EventReader, Served
@@ -19,7 +20,7 @@ async def test_signatures_without_a_secret_are_refused(tmp_path: Path) -> None:
     secrets = Secrets.load_or_create(tmp_path / "node.key")
     async with await Store.open(f"sqlite:///{tmp_path}/zexio.db", secrets) as store:
         with pytest.raises(ValueError, match="empty"):
-            build(store, store, store, settings, bytes)
+            build(store, store, store, settings, Sights())
 
 
 def test_settings_do_not_show_the_secret() -> None:

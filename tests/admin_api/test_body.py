@@ -107,7 +107,7 @@ async def test_valid_body_becomes_a_model(post: Post) -> None:
         (b'{"wheels": [], "zzz": 3}', "zzz is unknown"),
         (b'{"wheels": [{"size": 3, "sise": 3}]}', "wheels[0].sise is unknown, did you mean size?"),
         (b'{"wheels": [], "spare": {"size": 3, "spoke": 3}}', "spare.spoke is unknown, did you mean spokes?"),
-        (b'{"wheels": [], "labels": {"a": 3}}', "labels.a should be a valid string"),
+        (b'{"wheels": [], "labels": {"a": 3}}', "labels['a'] should be a valid string"),
         (b'{"weels": []}', "wheels is required; weels is unknown, did you mean wheels?"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from admin_api.plane.system import Sights
 from tests.admin_api.served import SETTINGS, TARGETS, Served, raw_status, serve
 
 
@@ -61,7 +62,7 @@ async def test_defect_is_a_500_that_says_nothing_but_is_logged(
     def broken() -> bytes:
         raise RuntimeError("the inside story")
 
-    async with serve(tmp_path, metrics=broken) as api, api.client.get("/metrics") as answer:
+    async with serve(tmp_path, sights=Sights(broken)) as api, api.client.get("/metrics") as answer:
         assert answer.status == 500
         text = await answer.text()
         assert answer.headers["X-Request-Id"] in text

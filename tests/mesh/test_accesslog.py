@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh import accesslog
-from mesh.accesslog import AccessLog, combined_line, json_line
+from mesh.accesslog import AccessLog, combined_line, json_line, logfmt_line
 from mesh.ports import AccessRecord
 from mesh.routes import AccessLog as Mode
 
@@ -74,6 +74,34 @@ def test_a_combined_line_is_what_log_readers_know() -> None:
     )
 
 
+def test_the_user_of_basic_authentication_has_the_third_column() -> None:
+    """A name with a space in it is still one column."""
+    match = COMBINED.fullmatch(combined_line(msgspec.structs.replace(RECORD, user='a "b" c')).decode())
+    assert match is not None
+    assert match[2] == r"a\x20\x22b\x22\x20c"
+
+
+def test_a_logfmt_line_has_what_is_known() -> None:
+    """Pairs of a key and a value, in quotes where it has to be."""
+    assert logfmt_line(RECORD) == (
+        b"began_at=784111777.25 duration_s=0.5 peer=192.0.2.7 method=GET host=shop.example.com target=/a?b "
+        b"version=HTTP/1.1 status=502 received=3 sent=120 request_id=id-1 route=*.example.com "
+        b"upstream=http://10.0.0.1:80 org_id=org_a cause=connection_refused "
+        b'detail="The target refused the connection." referer=https://example.com/ user_agent=curl/8 scheme=http\n'
+    )
+
+
+@given(st.text(), st.text())
+def test_a_logfmt_value_never_ends_early(target: str, user_agent: str) -> None:
+    """Spaces, quotes, equal signs and control characters are within quotes, and can be read back."""
+    line = logfmt_line(msgspec.structs.replace(RECORD, target=target, user_agent=user_agent)).decode("ascii")
+    pairs = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|[^ "=]*)(?: |\n)', line)
+    read = {key: json.loads(value) if value.startswith('"') else value for key, value in pairs}
+    assert line.count("\n") == 1
+    assert line == " ".join(f"{key}={value}" for key, value in pairs) + "\n"
+    assert (read.get("target", ""), read.get("user_agent", "")) == (target, user_agent)
+
+
 def test_what_is_empty_is_a_dash() -> None:
     """Columns keep their places."""
     bare = msgspec.structs.replace(RECORD, org_id="", upstream="", cause="", referer="", user_agent="")
@@ -100,7 +128,7 @@ def test_nothing_ends_a_field_or_a_line_early(target: str, referer: str, user_ag
     assert COMBINED.fullmatch(text)
 
 
-@pytest.mark.parametrize("mode", ["json", "combined"])
+@pytest.mark.parametrize("mode", ["json", "combined", "logfmt"])
 async def test_a_flush_writes_what_waits(mode: Mode) -> None:
     """In the order of the records, once."""
     with _pipe() as (read, write):

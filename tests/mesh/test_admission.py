@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import time
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from mesh.admission import ALLOWED_METHODS, check_access, check_limits, find_route, is_for_the_proxy
+from mesh.admission import ALLOWED_METHODS, check_access, find_route, is_for_the_proxy
+from mesh.arrival import Arrival, TlsFacts
 from mesh.core import Core
 from mesh.errors import Failure
 from mesh.forward import Peer, RequestFields
 from mesh.heads import RequestHeads
-from mesh.routes import Route, Snapshot, Target
-from mesh.targets import LiveRoute
-from mesh.upstream import Upstream
+from mesh.policies import BasicAuth, ForwardAuth, Target, Traffic
+from mesh.routes import Delta, Route, RouteKey, Snapshot
 from mesh.wire import RequestLine, parse_request_line
+from tests.support.client import Visitor, ask
+from tests.support.mesh_node import HOST, route_to, start_mesh
+from tests.support.origin import Origin
+from tests.support.stage import Stage, answering, connections, request, under_way, until, watched
 from tests.support.tokens import OWNER, STRANGER, access_keys, bearer, claims, mint
 
 PUBLIC = Route(host="a", targets=(Target("http://t:80"),), org_id=OWNER)
 TENANT = msgspec.structs.replace(PUBLIC, host="t", access="tenant")
 PREFIXED = msgspec.structs.replace(PUBLIC, host="p", path_prefix="/api")
 VISITOR = Peer("192.0.2.1", b"http", lambda _: False)
-SECURE = Peer("192.0.2.1", b"https", lambda _: False)
-PROXY = Peer("10.0.0.1", b"http", lambda _: True)
+PLAIN = Arrival(VISITOR)
 
 
 @pytest.fixture
@@ -38,10 +44,6 @@ def _fields(*lines: bytes, host: bytes = b"a") -> RequestFields:
 
 def _line(text: bytes = b"GET / HTTP/1.1") -> RequestLine:
     return parse_request_line(text, 100)
-
-
-def _live(**changes: object) -> LiveRoute[Upstream]:
-    return LiveRoute(msgspec.structs.replace(PUBLIC, **changes), [])
 
 
 def _token(**changes: object) -> bytes:
@@ -87,7 +89,7 @@ def test_options_about_the_server_are_for_the_proxy(line: bytes, hops: bytes, is
 async def test_the_route_of_the_host(core: Core) -> None:
     """Found by Host, or by a target that says the same."""
     for line in (b"GET / HTTP/1.1", b"GET http://A:80/ HTTP/1.1"):
-        assert find_route(core, _line(line), _fields(host=b"A:8080")).route == PUBLIC
+        assert find_route(core, _line(line), _fields(host=b"A:8080"), PLAIN).route == PUBLIC
 
 
 @pytest.mark.parametrize(
@@ -102,47 +104,44 @@ async def test_the_route_of_the_host(core: Core) -> None:
 async def test_requests_without_a_route(core: Core, line: bytes, host: bytes, status: int) -> None:
     """No such host, no such path, two hosts, or two readings of the path."""
     with pytest.raises(Failure) as caught:
-        find_route(core, _line(line), _fields(host=host))
+        find_route(core, _line(line), _fields(host=host), PLAIN)
     assert caught.value.status == status
 
 
-# Limits.
-
-
-@pytest.mark.parametrize(("length", "passes"), [(b"10", True), (b"11", False), (b"0", True)])
-def test_the_announced_length_of_a_body_is_limited(length: bytes, passes: bool) -> None:
-    """Without a limit any length passes; chunks are counted as they come."""
-    fields = _fields(b"Content-Length: " + length)
-    check_limits(_live(), VISITOR, _line(), fields)
-    check_limits(_live(max_body_bytes=10), VISITOR, _line(), _fields(b"Transfer-Encoding: chunked"))
-    if passes:
-        check_limits(_live(max_body_bytes=10), VISITOR, _line(), fields)
+@pytest.mark.parametrize(
+    ("line", "names", "status"),
+    [
+        (b"GET / HTTP/1.1", {b"a"}, None),
+        (b"GET https://a/ HTTP/1.1", {b"a"}, None),
+        (b"GET http://a/ HTTP/1.1", {b"a"}, 421),
+        (b"GET / HTTP/1.1", {b"b"}, 421),
+        (b"GET / HTTP/1.1", {b"*.a"}, 421),
+    ],
+)
+async def test_a_secure_connection_is_for_the_hosts_of_its_certificate(
+    core: Core, line: bytes, names: set[bytes], status: int | None
+) -> None:
+    """And for targets that say https, if they say anything (RFC 9110 section 15.5.20)."""
+    secure = Arrival(VISITOR, TlsFacts("TLSv1.3", "", "b", frozenset(names)))
+    if status is None:
+        assert find_route(core, _line(line), _fields(), secure).route == PUBLIC
         return
     with pytest.raises(Failure) as caught:
-        check_limits(_live(max_body_bytes=10), VISITOR, _line(), fields)
-    assert caught.value.status == 413
+        find_route(core, _line(line), _fields(), secure)
+    assert caught.value.status == status
 
 
-@pytest.mark.parametrize(
-    ("peer", "lines"), [(VISITOR, ()), (VISITOR, (b"X-Forwarded-Proto: https",)), (PROXY, ()), (PROXY, (b"A: b",))]
-)
-def test_a_visitor_is_sent_to_https(peer: Peer, lines: tuple[bytes, ...]) -> None:
-    """308 keeps method and body; the place is the same, without the port."""
+async def test_who_asked_for_the_host_itself_is_served_with_the_default_certificate(core: Core) -> None:
+    """They put up with it, and another connection would be no better."""
+    secure = Arrival(VISITOR, TlsFacts("TLSv1.3", "", "a", frozenset({b"default.example"})))
+    assert find_route(core, _line(), _fields(), secure).route == PUBLIC
+
+
+async def test_a_plain_connection_is_not_for_targets_that_say_https(core: Core) -> None:
+    """What was meant to be secure is not served in the clear."""
     with pytest.raises(Failure) as caught:
-        check_limits(_live(https="redirect"), peer, _line(b"POST /x?y=1 HTTP/1.1"), _fields(*lines, host=b"A:8080"))
-    assert (caught.value.status, caught.value.headers) == (308, (("Location", "https://a/x?y=1"),))
-
-
-@pytest.mark.parametrize(("peer", "lines"), [(SECURE, ()), (PROXY, (b"X-Forwarded-Proto: https",))])
-def test_a_visitor_who_came_by_https_is_not_sent_there(peer: Peer, lines: tuple[bytes, ...]) -> None:
-    """Told by the connection, or by a proxy that is believed."""
-    check_limits(_live(https="redirect"), peer, _line(), _fields(*lines))
-
-
-@pytest.mark.parametrize("https", ["off", "on"])
-def test_nobody_is_sent_anywhere_otherwise(https: str) -> None:
-    """Only the redirect is one."""
-    check_limits(_live(https=https), VISITOR, _line(), _fields())
+        find_route(core, _line(b"GET https://a/ HTTP/1.1"), _fields(), PLAIN)
+    assert caught.value.status == 421
 
 
 # Access.
@@ -150,7 +149,7 @@ def test_nobody_is_sent_anywhere_otherwise(https: str) -> None:
 
 def _access(core: Core, route: Route, *lines: bytes) -> tuple[bytes, str]:
     fields = _fields(*lines, host=route.host.encode())
-    return check_access(core, find_route(core, _line(), fields), fields)
+    return check_access(core, find_route(core, _line(), fields, PLAIN), fields)
 
 
 async def test_a_public_route_needs_nothing(core: Core) -> None:
@@ -203,3 +202,115 @@ async def test_an_authorization_that_connection_names_goes_no_further(core: Core
     assert _access(core, PUBLIC, options, b"Authorization: Basic YTpi") == (b"", "")
     with pytest.raises(Failure):
         _access(core, TENANT, options, b"Authorization: " + _token(orgId=STRANGER))
+
+
+# What takes time.
+
+
+def _paused(port: int, hold_s: float = 5.0) -> Route:
+    return msgspec.structs.replace(route_to(port), traffic=Traffic(mode="pause", hold_s=hold_s))
+
+
+async def test_a_request_is_held_while_its_route_is_paused() -> None:
+    """Body and all; when the route goes on, so does the request, to the targets that it has then."""
+    async with Origin() as origin, await start_mesh(_paused(1)) as mesh, await Visitor.connect(mesh.port) as visitor:
+        await visitor.send(request(b"POST / HTTP/1.1", b"Content-Length: 5", body=b"hello"))
+        await until(lambda: connections(mesh) and under_way(mesh)._waiting)
+        mesh.apply(Delta(revision=2, put=(_paused(2),)))
+        await asyncio.sleep(0.01)
+        assert origin.requests == []
+        mesh.apply(Delta(revision=3, put=(route_to(origin.port),)))
+        answer = await visitor.answer()
+        assert answer is not None
+        assert answer.status == 200
+        assert origin.requests[0].body == b"hello"
+
+
+async def test_a_request_is_not_held_for_ever() -> None:
+    """503, and when to come back."""
+    async with await start_mesh(_paused(1, hold_s=0.03)) as mesh:
+        answer = await ask(mesh.port, request(b"GET / HTTP/1.1"))
+        assert (answer.status, answer.values(b"retry-after")) == (503, [b"5"])
+
+
+@pytest.mark.parametrize("end", ["stop", "remove", "drain"])
+async def test_a_request_that_is_held_hears_of_the_end(end: str) -> None:
+    """Of the route, or of the worker; nobody waits for what cannot come."""
+    async with await start_mesh(_paused(1)) as mesh, await Visitor.connect(mesh.port) as visitor:
+        await visitor.send(request(b"GET / HTTP/1.1"))
+        await until(lambda: connections(mesh) and under_way(mesh)._waiting)
+        draining = None
+        if end == "drain":
+            draining = asyncio.get_running_loop().create_task(mesh.core.drain(5), name="drain")
+        elif end == "stop":
+            stopped = msgspec.structs.replace(route_to(1), traffic=Traffic(mode="stop", message="Later."))
+            mesh.apply(Delta(revision=2, put=(stopped,)))
+        else:
+            mesh.apply(Delta(revision=2, removed=(RouteKey(HOST),)))
+        answer = await visitor.answer()
+        assert answer is not None
+        assert answer.status == (404 if end == "remove" else 503)
+        if draining is not None:
+            await draining
+
+
+async def test_a_visitor_who_leaves_is_held_no_longer() -> None:
+    """Nothing of the request is left."""
+    async with await start_mesh(_paused(1)) as mesh:
+        async with await Visitor.connect(mesh.port) as visitor:
+            await visitor.send(request(b"GET / HTTP/1.1"))
+            await until(lambda: connections(mesh) and under_way(mesh)._waiting)
+        await until(lambda: not mesh.core.visitors)
+        await until(lambda: not mesh.core._tasks)
+
+
+def _hashed(password: bytes) -> str:
+    return Argon2id(salt=b"0123456789abcdef", length=32, iterations=1, lanes=1, memory_cost=8).derive_phc_encoded(
+        password
+    )
+
+
+def _basic(text: bytes) -> bytes:
+    return b"Authorization: Basic " + base64.b64encode(text)
+
+
+async def test_a_route_may_ask_for_a_password() -> None:
+    """The target learns nothing of it; the record says who it was."""
+    async with Origin() as origin:
+        auth = BasicAuth(users=(("ada", _hashed(b"secret")),), realm="Staging")
+        async with await start_mesh(msgspec.structs.replace(route_to(origin.port), basic_auth=auth)) as mesh:
+            records = watched(mesh)
+            for _ in range(2):
+                assert (await ask(mesh.port, request(b"GET / HTTP/1.1", _basic(b"ada:secret")))).status == 200
+            for lines in ((), (_basic(b"ada:wrong"),), (_basic(b"bob:secret"),), (b"Authorization: Bearer x",)):
+                answer = await ask(mesh.port, request(b"GET / HTTP/1.1", *lines))
+                assert (answer.status, answer.values(b"www-authenticate")) == (
+                    401,
+                    [b'Basic realm="Staging", charset="UTF-8"'],
+                )
+            assert [record.user for record in records] == ["ada", "ada", "", "", "", ""]
+            assert all(not seen.values(b"authorization") for seen in origin.requests)
+            assert len(origin.requests) == 2
+
+
+async def test_a_password_is_no_token() -> None:
+    """A tenant route does not let in who has only the one."""
+    auth = BasicAuth(users=(("ada", _hashed(b"secret")),))
+    route = msgspec.structs.replace(route_to(1), basic_auth=auth, access="tenant", org_id=OWNER)
+    async with await start_mesh(route, keys=access_keys()) as mesh:
+        assert (await ask(mesh.port, request(b"GET / HTTP/1.1", _basic(b"ada:secret")))).status == 401
+
+
+async def test_a_service_may_be_asked_first() -> None:
+    """What it sets goes on to the target, in place of what the visitor says; what it refuses goes no further."""
+    yes = b"HTTP/1.1 200 OK\r\nX-User: ada\r\nContent-Length: 0\r\n\r\n"
+    no = b"HTTP/1.1 302 Found\r\nLocation: https://login.example.com/\r\nContent-Length: 0\r\n\r\n"
+    async with Origin() as origin, Stage(answering(yes)) as lenient, Stage(answering(no)) as strict:
+        route = route_to(origin.port)
+        for service, status in ((lenient, 200), (strict, 302)):
+            wanted = ForwardAuth(url=f"http://127.0.0.1:{service.port}/check", copy_headers=("X-User",))
+            async with await start_mesh(msgspec.structs.replace(route, forward_auth=wanted)) as mesh:
+                answer = await ask(mesh.port, request(b"GET / HTTP/1.1", b"X-User: root"))
+                assert (answer.status, bool(answer.values(b"location"))) == (status, status == 302)
+        (seen,) = origin.requests
+        assert seen.values(b"x-user") == [b"ada"]

@@ -17,15 +17,22 @@ from mesh.channel import (
     Complaint,
     Down,
     Drain,
+    FinishedSpans,
+    Records,
+    RouteReports,
     TargetHealth,
     TargetReport,
     ToControl,
     ToWorker,
     UnknownKid,
+    Watch,
     WorkerReport,
     encode,
 )
-from mesh.routes import Delta, Route, RouteKey, Snapshot, Target
+from mesh.ledger import RouteReport
+from mesh.policies import Target
+from mesh.routes import Certificate, Delta, Route, RouteKey, Snapshot
+from tests.support.records import TRACE, record
 
 REPORT = WorkerReport(
     index=1,
@@ -68,7 +75,9 @@ async def _pair() -> AsyncIterator[tuple[Channel[ToControl], Channel[ToWorker], 
 async def test_messages_arrive_in_order_and_as_they_were() -> None:
     """To the worker: what it has to know."""
     health = TargetHealth((Down(RouteKey("h2", "/x"), ("http://a", "unix:/b")),))
-    sent: list[ToWorker] = [BIG, health, Delta(revision=2, removed=(RouteKey("h1"),)), Drain(1.5)]
+    certificate = Certificate(fingerprint="f", names=("a.example.com",), chain=b"chain", key=b"key")
+    delta = Delta(revision=2, removed=(RouteKey("h1"),), put_certificates=(certificate,))
+    sent: list[ToWorker] = [BIG, health, delta, Watch(), Watch(None), Watch(("a",)), Drain(1.5)]
     async with _pair() as (control, worker, _):
         for message in sent:
             control.send(encode(message))
@@ -78,7 +87,13 @@ async def test_messages_arrive_in_order_and_as_they_were() -> None:
 
 async def test_the_worker_answers_on_the_same_channel() -> None:
     """To the control process: what is in force, and what was counted."""
-    sent: list[ToControl] = [Applied(1), REPORT, UnknownKid("k"), Complaint("line\nline")]
+    served = RouteReport(route=RouteKey("a"), statuses=(0, 0, 1), durations={7: 1}, durations_sum_s=0.5)
+    others = RouteReport(route=None, statuses=(0, 0, 0, 0, 1))
+    records = (record(), record(trace_id=TRACE))
+    sent: list[ToControl] = [
+        *(Applied(1), REPORT, RouteReports((served, others)), Records(records, 3), FinishedSpans(records)),
+        *(UnknownKid("k"), Complaint("line\nline")),
+    ]
     async with _pair() as (control, worker, _):
         for message in sent:
             worker.send(encode(message))
@@ -125,3 +140,13 @@ async def test_any_number_of_revisions_comes_through(revisions: list[int]) -> No
             worker.send(encode(Applied(revision)))
         worker.close()
         assert [message async for message in control.messages()] == [Applied(revision) for revision in revisions]
+
+
+async def test_a_channel_whose_other_end_does_not_read_is_behind() -> None:
+    """What can be left out is left out then."""
+    async with _pair() as (control, _, _sock):
+        assert not control.is_behind
+        for _ in range(3):
+            control.send(encode(BIG))
+        control.send(bytes(8 << 20))
+        assert control.is_behind

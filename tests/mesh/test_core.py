@@ -13,7 +13,8 @@ from mesh import core as core_module
 from mesh.core import Core
 from mesh.forward import Peer
 from mesh.listener import ListenSpec, bind
-from mesh.routes import AccessKeys, Delta, MeshSettings, Route, RouteKey, Snapshot, Target, VerifyKey
+from mesh.policies import Target
+from mesh.routes import AccessKeys, Delta, MeshSettings, Route, RouteKey, Snapshot, VerifyKey
 from tests.support.client import Visitor, ask
 from tests.support.mesh_node import HOST, MeshUnderTest, route_to, start_mesh
 from tests.support.origin import Origin
@@ -195,12 +196,11 @@ async def test_visitors_of_one_address_share_a_peer(core: Core) -> None:
     assert core.peer("192.0.2.1") is not core.peer("192.0.2.2")
 
 
-async def test_peers_are_forgotten_when_there_are_many(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_peers_are_forgotten_when_there_are_many(core: Core) -> None:
     """The memory is bounded; a visitor keeps the value that it has."""
-    monkeypatch.setattr(core_module, "_MAX_REMEMBERED_PEERS", 2)
     first = core.peer("192.0.2.1")
-    for number in range(2, 5):
-        core.peer(f"192.0.2.{number}")
+    for number in range(core_module._MAX_REMEMBERED_PEERS):
+        core.peer(f"10.0.{number >> 8}.{number & 255}")
     again = core.peer("192.0.2.1")
     assert again is not first
     assert (again.address, again.node) == (first.address, first.node)

@@ -15,6 +15,9 @@ class _Item:
         self.deadline = deadline
         self.looked_at = 0
 
+    def expired(self) -> None:
+        """Whoever asked is told; nothing else happens."""
+
 
 times = st.floats(0, 30, allow_nan=False).map(lambda seconds: round(seconds, 3))
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from mesh import downstream, exchange
-from mesh.routes import Delta, MeshSettings, Route, RouteKey, Timeouts
+from mesh.policies import Timeouts
+from mesh.routes import Delta, MeshSettings, Route, RouteKey
 from tests.support.client import Visitor, ask
 from tests.support.mesh_node import HOST, MeshUnderTest, route_to, start_mesh
 from tests.support.origin import Origin
@@ -18,6 +19,7 @@ from tests.support.stage import (
     Scene,
     Stage,
     answering,
+    connections,
     head_of,
     in_flight,
     reluctant_socket,
@@ -25,6 +27,7 @@ from tests.support.stage import (
     start_narrow_mesh,
     under_way,
     until,
+    upstream_of,
     watched,
 )
 
@@ -86,8 +89,8 @@ async def test_what_is_sent_ahead_is_bounded() -> None:
         await Visitor.connect(mesh.port) as visitor,
     ):
         sending = asyncio.get_running_loop().create_task(visitor.send(GET * count), name="send")
-        await until(lambda: mesh.core.visitors)
-        (connection,) = mesh.core.visitors
+        await until(lambda: connections(mesh))
+        (connection,) = connections(mesh)
         await until(lambda: connection._is_reading_paused)
         assert len(connection._buffer) < downstream._MAX_AHEAD + 300_000
         go.set()
@@ -106,7 +109,7 @@ async def test_the_next_request_waits_until_the_visitor_has_caught_up() -> None:
         Visitor(reluctant_socket(mesh.port)) as visitor,
     ):
         await visitor.send(GET * 3)
-        await until(lambda: any(each._is_slow and not each._exchange for each in mesh.core.visitors))
+        await until(lambda: any(each._is_slow and not each._exchange for each in connections(mesh)))
         assert mesh.core.counters.requests == 1
         await visitor.send(GET)
         for _ in range(4):
@@ -132,7 +135,7 @@ async def test_a_request_that_comes_early_is_kept() -> None:
     ):
         await visitor.send(GET)
         await until(lambda: stage.entered)
-        (connection,) = mesh.core.visitors
+        (connection,) = connections(mesh)
         for piece in (GET[:20], GET[20:]):
             await visitor.send(piece)
             await until(lambda: connection._buffer.endswith(piece))  # noqa: B023
@@ -212,7 +215,7 @@ async def test_empty_lines_between_requests_are_no_request() -> None:
 
 def under_way_or_begun(mesh: MeshUnderTest) -> bool:
     """Whether the one visitor is in the middle of something."""
-    (connection,) = mesh.core.visitors
+    (connection,) = connections(mesh)
     return connection._exchange is not None or connection._holds_part_of_a_head()
 
 
@@ -280,12 +283,10 @@ async def test_a_slow_target_slows_the_visitor_down() -> None:
     ):
         await visitor.send(request(b"POST / HTTP/1.1", b"Content-Length: %d" % total))
         sending = asyncio.get_running_loop().create_task(visitor.send(b"x" * total, fragment=65536), name="send")
-        await until(lambda: mesh.core.visitors)
-        (connection,) = mesh.core.visitors
+        await until(lambda: connections(mesh))
+        (connection,) = connections(mesh)
         await until(lambda: connection._is_reading_paused and under_way(mesh)._upstream)
-        upstream = under_way(mesh)._upstream
-        assert upstream is not None
-        assert upstream._transport.get_write_buffer_size() < 1 << 20
+        assert upstream_of(mesh)._transport.get_write_buffer_size() < 1 << 20
         go.set()
         await sending
         assert await _status(visitor) == 200
@@ -316,7 +317,7 @@ async def test_a_chunked_body_is_announced_to_the_target_when_it_begins() -> Non
         await Visitor.connect(mesh.port) as visitor,
     ):
         await visitor.send(request(b"POST / HTTP/1.1", CHUNKED))
-        await until(lambda: mesh.core.visitors and under_way(mesh)._held)
+        await until(lambda: connections(mesh) and under_way(mesh)._held)
         assert origin.connections == []
         await visitor.send(b"5\r\nhello\r\n0\r\n\r\n")
         assert await _status(visitor) == 200
@@ -342,7 +343,7 @@ async def test_a_visitor_may_leave_before_a_chunked_body_begins() -> None:
         records = watched(mesh)
         async with await Visitor.connect(mesh.port) as visitor:
             await visitor.send(request(b"POST / HTTP/1.1", CHUNKED))
-            await until(lambda: mesh.core.visitors and under_way(mesh)._held)
+            await until(lambda: connections(mesh) and under_way(mesh)._held)
         await until(lambda: records)
         assert origin.connections == []
         assert [record.upstream for record in records] == [""]
@@ -427,7 +428,7 @@ async def test_a_body_that_stands_still_is_given_up() -> None:
 
 async def test_a_body_may_take_its_time_as_long_as_it_moves() -> None:
     """The limit is for standing still, not for the whole upload."""
-    settings = MeshSettings(body_idle_s=0.2)
+    settings = MeshSettings(body_idle_s=0.2, min_bytes_per_s=10)
     body = b"slow but steady"
     async with (
         Origin() as origin,
@@ -472,8 +473,8 @@ async def test_a_slow_visitor_gets_all_of_its_last_answer(
         Visitor(reluctant_socket(mesh.port)) as visitor,
     ):
         await visitor.send(request(b"GET / HTTP/" + version, *fields))
-        await until(lambda: mesh.core.visitors)
-        (connection,) = mesh.core.visitors
+        await until(lambda: connections(mesh))
+        (connection,) = connections(mesh)
         await until(lambda: connection._is_lingering)
         said_goodbye_at = mesh.core.now
         await until(lambda: mesh.core.now > said_goodbye_at + 0.15)
@@ -493,8 +494,8 @@ async def test_a_visitor_that_reads_nothing_is_cut_in_the_end(version: bytes) ->
         Visitor(reluctant_socket(mesh.port)) as visitor,
     ):
         await visitor.send(request(b"GET / HTTP/" + version))
-        await until(lambda: mesh.core.visitors)
-        await until(lambda: not mesh.core.visitors)
+        await until(lambda: connections(mesh))
+        await until(lambda: not connections(mesh))
 
 
 async def test_a_refused_visitor_may_go_on_sending_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -502,10 +503,10 @@ async def test_a_refused_visitor_may_go_on_sending_for_a_while(monkeypatch: pyte
     monkeypatch.setattr(downstream, "_LINGER_S", 0.05)
     async with await start_mesh() as mesh, await Visitor.connect(mesh.port) as visitor:
         await visitor.send(b"nonsense (\r\n\r\n")
-        await until(lambda: any(connection._is_lingering for connection in mesh.core.visitors))
+        await until(lambda: any(connection._is_lingering for connection in connections(mesh)))
         await visitor.send(b"x" * 100_000)
         assert await _status(visitor) == 400
-        await until(lambda: not mesh.core.visitors)
+        await until(lambda: not connections(mesh))
 
 
 async def test_a_visitor_that_ends_before_the_answer_has_left() -> None:
@@ -539,7 +540,7 @@ async def test_a_visitor_that_ends_during_a_stream_has_left() -> None:
         records = watched(mesh)
         async with await Visitor.connect(mesh.port) as visitor:
             await visitor.send(GET)
-            await until(lambda: mesh.core.visitors and under_way(mesh).is_response_begun)
+            await until(lambda: connections(mesh) and under_way(mesh).is_response_begun)
         await over.wait()
         await until(lambda: records)
         assert [(record.status, record.cause) for record in records] == [(200, "connection_terminated")]
@@ -562,7 +563,7 @@ async def test_a_visitor_of_http_1_0_that_ends_during_the_answer_gets_the_rest()
         await Visitor.connect(mesh.port) as visitor,
     ):
         await visitor.send(request(b"GET / HTTP/1.0"))
-        await until(lambda: mesh.core.visitors and under_way(mesh).is_response_begun)
+        await until(lambda: connections(mesh) and under_way(mesh).is_response_begun)
         visitor.half_close()
         await asyncio.sleep(0.02)
         go.set()
@@ -594,14 +595,14 @@ async def test_too_many_visitors_are_turned_away() -> None:
         await start_mesh(route_to(origin.port), settings=settings) as mesh,
         await Visitor.connect(mesh.port) as first,
     ):
-        await until(lambda: mesh.core.visitors)
+        await until(lambda: connections(mesh))
         async with await Visitor.connect(mesh.port) as second:
             assert await second.answer() is None
         await first.send(GET)
         assert await _status(first) == 200
         assert (mesh.core.counters.accepted, mesh.core.counters.refused) == (2, 1)
         first.close()
-        await until(lambda: not mesh.core.visitors)
+        await until(lambda: not connections(mesh))
         assert (await ask(mesh.port, GET)).status == 200
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from mesh import errors
-from mesh.errors import BAD_REQUEST, CONNECT_REFUSED, METHOD_REFUSED, TARGET_CLOSED, Failure, Kind
+from mesh.errors import BAD_REQUEST, CONNECT_REFUSED, METHOD_REFUSED, NOT_PROCESSED, TARGET_CLOSED, Failure, Kind
 
 KINDS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, Kind)}
 
@@ -47,8 +47,9 @@ def test_the_party_at_fault_has_the_right_class_of_status(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_only_what_no_target_has_seen_may_always_be_tried_again(kind: Kind) -> None:
-    """Another target is tried without a question only when connecting was what failed."""
-    assert (kind.retry == "always") == (kind.source == "target" and kind.cause in _BEFORE_ANYTHING_WAS_SENT)
+    """Another target is tried without a question only when connecting failed, or the target says so itself."""
+    is_unseen = kind is NOT_PROCESSED or kind.cause in _BEFORE_ANYTHING_WAS_SENT
+    assert (kind.retry == "always") == (kind.source == "target" and is_unseen)
 
 
 def test_a_failure_says_what_its_kind_says() -> None:

@@ -8,23 +8,38 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from mesh import fleet as fleet_module
-from mesh.channel import Applied, Complaint, UnknownKid, WorkerReport
+from mesh.channel import (
+    Applied,
+    Complaint,
+    FinishedSpans,
+    Records,
+    RouteReports,
+    ToControl,
+    UnknownKid,
+    WorkerReport,
+)
 from mesh.fleet import Fleet, FleetObserver
 from mesh.health import Probe
+from mesh.ledger import RouteReport
 from mesh.listener import ListenSpec
-from mesh.routes import Delta, Health, MeshSettings, Route, RouteKey, Snapshot, Target
+from mesh.policies import Health, RateLimit, Target, TargetTls
+from mesh.ports import AccessRecord
+from mesh.routes import Certificate, Delta, MeshSettings, Route, RouteKey, Snapshot
+from tests.support.authority import Authority
 from tests.support.client import Visitor, ask
 from tests.support.mesh_node import HOST, route_to
 from tests.support.origin import Origin
+from tests.support.records import record
 from tests.support.stage import Stage, answering, head_of, request, until, until_refused
 
 GET = request(b"GET / HTTP/1.1")
 LOOPBACK = ListenSpec("127.0.0.1", 0)
+SERVED = RouteReport(route=RouteKey("a"), statuses=(0, 0, 1, 0, 0, 0, 0, 0, 0, 0))
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
@@ -38,6 +53,21 @@ class Seen(FleetObserver):
         self.reports: list[WorkerReport] = []
         self.turned: list[tuple[str, str]] = []
         self.said: list[tuple[int, str]] = []
+        self.served: list[RouteReport] = []
+        self.records: list[AccessRecord] = []
+        self.spans: list[AccessRecord] = []
+
+    def routes_reported(self, reports: Sequence[RouteReport]) -> None:
+        """Remember."""
+        self.served += reports
+
+    def watched(self, records: Sequence[AccessRecord], dropped: int) -> None:
+        """Remember."""
+        self.records += records
+
+    def spans_finished(self, records: Sequence[AccessRecord]) -> None:
+        """Remember."""
+        self.spans += records
 
     def worker_started(self, index: int, pid: int) -> None:
         """Remember."""
@@ -284,13 +314,18 @@ async def test_what_workers_say_is_passed_on() -> None:
     seat = Fleet([LOOPBACK], 1, seen)._seats[0]
     await seat._receive(UnknownKid("k"))
     await seat._receive(Complaint("broken"))
+    await seat._receive(RouteReports((SERVED,)))
+    await seat._receive(FinishedSpans((record(),)))
+    assert (seen.served, seen.spans) == ([SERVED], [record()])
     assert seen.said == [(-1, "k"), (0, "broken")]
 
 
 async def test_an_observer_may_take_no_notice() -> None:
     """All of it is optional."""
     seat = Fleet([LOOPBACK], 1)._seats[0]
-    for message in (UnknownKid("k"), Complaint("broken"), Applied(1)):
+    told: list[ToControl] = [UnknownKid("k"), Complaint("broken"), Applied(1)]
+    told += [RouteReports((SERVED,)), Records((record(),)), FinishedSpans((record(),))]
+    for message in told:
         await seat._receive(message)
     await asyncio.gather(seat.serves(1), seat.follows(2))
 
@@ -304,3 +339,104 @@ async def test_settings_and_keys_stay_when_a_change_does_not_name_them() -> None
     await fleet.publish(Delta(revision=3, settings=MeshSettings(max_headers=8)))
     assert fleet.snapshot() == Snapshot(revision=3, settings=MeshSettings(max_headers=8))
     await fleet.drain(0.1)
+
+
+async def test_certificates_are_kept_for_workers_that_start_later() -> None:
+    """By fingerprint; one that is replaced goes when the next one comes."""
+    old, new, other = (
+        Certificate(fingerprint=name, names=("a.example.com",), chain=b"chain", key=b"key") for name in ("1", "2", "3")
+    )
+    fleet = Fleet([LOOPBACK], 1)
+    await fleet.start(Snapshot(revision=1, certificates=(old, other)))
+    await fleet.publish(Delta(revision=2, put_certificates=(new,), removed_certificates=("1", "unknown")))
+    assert fleet.snapshot() == Snapshot(revision=2, certificates=(other, new))
+    await fleet.publish(Snapshot(revision=3, certificates=(old,)))
+    assert fleet.snapshot() == Snapshot(revision=3, certificates=(old,))
+    await fleet.drain(0.1)
+
+
+async def test_every_address_is_told_in_the_order_of_the_settings() -> None:
+    """With the port that the system chose; the first one is `port`."""
+    fleet = Fleet([LOOPBACK, ListenSpec("127.0.0.2", 0, tls=True)], 2)
+    fleet.bind()
+    first, second = fleet.addresses
+    await fleet.drain(0.0)
+    assert first == f"127.0.0.1:{first.rpartition(':')[2]}"
+    assert second.startswith("127.0.0.2:")
+    assert not second.endswith(":0")
+
+
+async def test_every_worker_tells_of_what_is_watched() -> None:
+    """One that starts later too."""
+    seen = Seen()
+    async with _fleet(seen=seen) as fleet:
+        fleet.watch([HOST])
+        await _statuses(fleet.port, GET)
+        await until(lambda: len(seen.records) == 24)
+        os.kill(fleet.pids[0], signal.SIGKILL)
+        await until(lambda: len(seen.started) == 3)
+        await _statuses(fleet.port, GET)
+        await until(lambda: len(seen.records) == 48)
+        assert {record.host for record in seen.records} == {HOST}
+
+
+async def test_a_rate_limit_holds_for_all_workers_together() -> None:
+    """They count in the same memory, and one that starts later goes on counting there."""
+    seen = Seen()
+    async with Origin() as origin:
+        limit = RateLimit(requests=8, per_s=3600.0)
+        route = Route(host=HOST, targets=route_to(origin.port).targets, rate_limit=limit)
+        async with _fleet(route, workers=3, seen=seen) as fleet:
+            statuses = [(await ask(fleet.port, GET)).status for _ in range(24)]
+            assert (statuses.count(200), statuses.count(429)) == (8, 16)
+            os.kill(fleet.pids[0], signal.SIGKILL)
+            await until(lambda: len(seen.started) == 4)
+            assert await _statuses(fleet.port, GET) == {429}
+
+
+async def test_every_worker_does_handshakes_with_the_certificates_of_the_node() -> None:
+    """One that starts later has those that came meanwhile."""
+    authority, seen = Authority(), Seen()
+    certificate = authority.issue(HOST).certificate
+    fleet = Fleet([LOOPBACK, ListenSpec("127.0.0.1", 0, tls=True)], 2, seen)
+    async with Origin() as origin:
+        await fleet.start(Snapshot(revision=1, routes=(route_to(origin.port),)))
+        try:
+            await fleet.publish(Delta(revision=2, put_certificates=(certificate,)))
+            port = int(fleet.addresses[1].rpartition(":")[2])
+            statuses = {await _status_over_tls(port, authority) for _ in range(12)}
+            os.kill(fleet.pids[0], signal.SIGKILL)
+            await until(lambda: len(seen.started) == 3)
+            statuses |= {await _status_over_tls(port, authority) for _ in range(12)}
+            assert statuses == {b"200"}
+        finally:
+            await fleet.drain(0.2)
+
+
+async def _status_over_tls(port: int, authority: Authority) -> bytes:
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=authority.visitor_context(), server_hostname=HOST
+    )
+    writer.write(request(b"GET / HTTP/1.1", b"Connection: close"))
+    answer = await reader.read()
+    writer.close()
+    return answer.split(b" ")[1]
+
+
+async def test_tls_targets_are_checked_as_their_route_says() -> None:
+    """By its own CA, and with the certificate that it names; a node without that one takes the target for down."""
+    authority, seen = Authority(), Seen()
+    client = authority.issue("client.example.com", for_client=True).certificate
+    async with Stage(answering(OK), tls=authority.issue("127.0.0.1").server_context()) as stage:
+        route = Route(
+            host=HOST,
+            targets=(Target(f"https://127.0.0.1:{stage.port}"),),
+            health=Health(interval_s=0.02, unhealthy_after=1, healthy_after=1),
+            target_tls=TargetTls(ca=authority.pem, certificate="client.example.com"),
+        )
+        async with _fleet(route, workers=1, seen=seen) as fleet:
+            await until(lambda: seen.turned)
+            assert "no certificate" in seen.turned[0][1]
+            await fleet.publish(Delta(revision=2, put_certificates=(client,)))
+            await until(lambda: len(seen.turned) == 2)
+            assert seen.turned[1][1] == ""

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
-from mesh.health import HealthChecker, Probe, Streak, failure_of, probes_of
-from mesh.routes import Health, Route, RouteKey, Target
+from mesh.health import HealthChecker, Probe, Streak, probes_of
+from mesh.policies import Health, Split, Target, TargetTls, Traffic
+from mesh.routes import Route, RouteKey
+from tests.support.authority import Authority
 
 QUICK = Health(path="/up", interval_s=0.01, timeout_s=1.0, healthy_after=2, unhealthy_after=3)
 
 
 class Patient:
-    """A target whose health is set by the test; remembers the heads that it saw."""
+    """A target whose health is set by the test."""
 
     def __init__(self) -> None:
         self.status = b"204 No Content"
-        self.heads: list[bytes] = []
         self.port = 0
 
     @property
@@ -29,7 +32,7 @@ class Patient:
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one check."""
-        self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % self.status)
         writer.close()
 
@@ -73,30 +76,94 @@ def test_probes_carry_the_host_that_visitors_send() -> None:
     assert probes_of(route(address, health=None)) == []
 
 
-async def test_a_check_passes_on_2xx_and_3xx() -> None:
-    """Any other status, no answer, and no connection are failures that say why."""
+def test_a_check_may_have_a_host_of_its_own() -> None:
+    """Some targets answer checks under one name only."""
+    probe = probes_of(route("http://127.0.0.1:9000", health=Health(host="up.internal")))[0]
+    assert probe.host == "up.internal"
+
+
+def test_every_target_is_probed_once() -> None:
+    """Draining ones and those of the second set too: whether they work has to be known before they are used."""
+    split = Split(targets=(Target("http://b"), Target("http://c")), share=0.1)
+    targets = (Target("http://a", is_draining=True), Target("http://b"))
+    probed = Route(host="a", targets=targets, health=QUICK, traffic=Traffic(split=split))
+    assert [probe.address for probe in probes_of(probed)] == ["http://a", "http://b", "http://c"]
+
+
+def test_probes_know_how_their_route_speaks_to_targets() -> None:
+    """A target that expects a PROXY header, or another name, is checked with it."""
+    tls = TargetTls(server_name="inner.example.com")
+    probed = Route(host="a", targets=(Target("https://a"),), health=QUICK, target_tls=tls, proxy_protocol="v2")
+    assert [(probe.tls, probe.proxy_protocol) for probe in probes_of(probed)] == [(tls, "v2")]
+
+
+async def test_routes_check_the_same_address_each_for_itself() -> None:
+    """What is good enough for one route may not be for another."""
+    turns: asyncio.Queue[Probe] = asyncio.Queue()
     async with patient() as target:
-        probe = probes_of(route(target.address))[0]
-        assert await failure_of(probe) == ""
-        assert target.heads[0].startswith(b"GET /up HTTP/1.1\r\nHost: shop.example.com\r\n")
-        target.status = b"503 Service Unavailable"
-        assert await failure_of(probe) == "status 503"
-        target.status = b"nonsense"
-        assert "status line" in await failure_of(probe)
-    assert await failure_of(probe)
+        checker = HealthChecker(lambda probe, _reason: turns.put_nowait(probe))
+        strict = msgspec.structs.replace(QUICK, statuses=((200, 200),))
+        checker.follow([route(target.address), route(target.address, health=strict, host="strict.example.com")])
+        assert (await turns.get()).route.host == "strict.example.com"
+        assert checker.down == {RouteKey("strict.example.com"): (target.address,)}
+        await checker.close()
 
 
-async def test_a_target_that_does_not_answer_in_time_fails() -> None:
-    """The time limit covers the whole check."""
+async def test_a_target_is_judged_soon_after_it_came() -> None:
+    """The first check does not wait for a long interval to pass."""
+    checked = asyncio.Event()
 
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        checked.set()
         writer.close()
 
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        impatient = Health(timeout_s=0.02)
-        assert await failure_of(probes_of(route(address, health=impatient))[0]) == "no answer within 0.02 s"
+        checker = HealthChecker(lambda _probe, _reason: None)
+        checker.follow([route(address, health=Health(interval_s=3600.0))])
+        async with asyncio.timeout(3):
+            await checked.wait()
+        await checker.close()
+
+
+async def test_tls_targets_are_spoken_to_as_the_route_wants() -> None:
+    """Contexts come from whoever knows CA and certificates; one that cannot be had is a reason to be down."""
+    authority = Authority()
+    asked: list[TargetTls] = []
+
+    async def contexts(probe: Probe) -> ssl.SSLContext:
+        asked.append(probe.tls)
+        if not probe.tls.server_name:
+            raise ssl.SSLError("no certificate covers that")
+        return authority.visitor_context()
+
+    value = Patient()
+    served = authority.issue("inner.example.com").server_context()
+    turns: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+    async with await asyncio.start_server(value.answer, "127.0.0.1", 0, ssl=served) as server:
+        address = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        checker = HealthChecker(lambda probe, reason: turns.put_nowait((probe.route.host, reason)), contexts)
+        good = msgspec.structs.replace(route(address, host="a"), target_tls=TargetTls(server_name="inner.example.com"))
+        value.status = b"500 Internal Server Error"
+        checker.follow([good, route(address, host="b")])
+        assert {await turns.get(), await turns.get()} == {("a", "status 500"), ("b", "('no certificate covers that',)")}
+        assert set(asked) == {TargetTls(), good.target_tls}
+        await checker.close()
+
+
+async def test_without_contexts_the_roots_of_the_system_are_believed() -> None:
+    """A certificate of nobody takes a target down, over HTTP/1 and HTTP/2."""
+    turns: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+    value = Patient()
+    served = Authority().issue("127.0.0.1").server_context()
+    async with await asyncio.start_server(value.answer, "127.0.0.1", 0, ssl=served) as server:
+        port = server.sockets[0].getsockname()[1]
+        checker = HealthChecker(lambda probe, reason: turns.put_nowait((probe.address[:3], reason)))
+        checker.follow([route(f"https://127.0.0.1:{port}", f"h2://127.0.0.1:{port}")])
+        turned = dict([await turns.get(), await turns.get()])
+        assert turned.keys() == {"htt", "h2:"}
+        assert all("certificate verify failed" in reason for reason in turned.values())
+        await checker.close()
 
 
 async def test_the_checker_tells_when_a_target_turns() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mesh.listener import ListenSpec, bind
+from mesh.listener import CannotListen, ListenSpec, bind
 
 LOOPBACK = ListenSpec("127.0.0.1", 0)
 
@@ -56,6 +56,19 @@ def test_a_port_where_somebody_listens_is_refused(taken: list[socket.socket], co
     with pytest.raises(OSError, match="in use") as caught:
         bind(ListenSpec("127.0.0.1", _port(taken[0])), count)
     assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_an_address_that_cannot_be_had_is_named() -> None:
+    """A node with many addresses says which one it is."""
+    with pytest.raises(CannotListen, match=r"192\.0\.2\.1:80: ") as caught:
+        bind(ListenSpec("192.0.2.1", 80, tls=True), 1)
+    assert caught.value.spec == ListenSpec("192.0.2.1", 80, tls=True)
+
+
+def test_an_address_is_shown_as_operators_write_it() -> None:
+    """With brackets where the address itself has colons."""
+    assert str(ListenSpec("127.0.0.1", 80)) == "127.0.0.1:80"
+    assert str(ListenSpec("::1", 443, tls=True)) == "[::1]:443"
 
 
 def test_a_port_is_free_again_at_once(taken: list[socket.socket]) -> None:

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from mesh.errors import BAD_REQUEST, NO_TARGET, Failure
-from mesh.ports import Counters
+from mesh.ports import AccessRecord, Counters, together
+from tests.support.records import record
+
+
+class Kept:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.records: list[AccessRecord] = []
+
+    def record(self, record: AccessRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
 
 
 def test_counters_start_at_zero() -> None:
@@ -28,3 +41,21 @@ def test_causes_are_counted_by_name() -> None:
     for kind in (BAD_REQUEST, NO_TARGET, BAD_REQUEST):
         counters.failed(Failure(kind))
     assert counters.causes == {"http_request_error": 2, "destination_unavailable": 1}
+
+
+def test_observers_are_told_together() -> None:
+    """One is told as it is, several by one that tells all, and for nobody no record is made."""
+    one, other = Kept(), Kept()
+    assert together([]) is None
+    assert together([one]) is one
+    both = together([one, other])
+    assert both is not None
+    both.record(record())
+    assert one.records == other.records == [record()]
+
+
+def test_everything_that_is_counted_begins_at_zero() -> None:
+    """Every counter is a number, but for those that are tables."""
+    counters = Counters()
+    names = set(Counters.__slots__) - {"statuses", "causes"}
+    assert {getattr(counters, name) for name in names} == {0}

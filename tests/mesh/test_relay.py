@@ -17,12 +17,14 @@ from tests.support.mesh_node import HOST, route_to, start_mesh
 from tests.support.stage import (
     Scene,
     Stage,
+    connections,
     head_of,
     in_flight,
     reluctant_socket,
     reset_on_close,
     start_narrow_mesh,
     until,
+    upstream_of,
     watched,
 )
 
@@ -97,7 +99,7 @@ async def test_the_visitor_ends_first() -> None:
             visitor.half_close()
             assert await visitor.octets(100) == b"got all of it"
             assert visitor.ending == "closed"
-        await until(lambda: not mesh.core.visitors)
+        await until(lambda: not connections(mesh))
     assert [(record.status, record.received, record.sent) for record in records] == [(101, 9, 13)]
     assert in_flight(mesh) == 0
 
@@ -218,8 +220,8 @@ async def test_a_slow_visitor_slows_the_target_down() -> None:
         Visitor(reluctant_socket(mesh.port)) as visitor,
     ):
         await visitor.send(ASK)
-        await until(lambda: mesh.core.visitors)
-        (downstream,) = mesh.core.visitors
+        await until(lambda: connections(mesh))
+        (downstream,) = connections(mesh)
         await until(lambda: downstream._is_slow)
         assert downstream._transport.get_write_buffer_size() < MEBIBYTE
         await visitor.answer()
@@ -243,12 +245,9 @@ async def test_a_slow_target_slows_the_visitor_down() -> None:
     ):
         await _upgraded(visitor)
         sending = asyncio.get_running_loop().create_task(visitor.send(b"x" * total, fragment=65536), name="send")
-        (downstream,) = mesh.core.visitors
+        (downstream,) = connections(mesh)
         await until(lambda: downstream._is_reading_paused)
-        exchange = downstream._exchange
-        assert exchange is not None
-        assert exchange._upstream is not None
-        assert exchange._upstream._transport.get_write_buffer_size() < MEBIBYTE
+        assert upstream_of(mesh)._transport.get_write_buffer_size() < MEBIBYTE
         go.set()
         await sending
         visitor.half_close()

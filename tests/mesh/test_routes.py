@@ -9,20 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.routes import (
-    AccessKeys,
-    AmbiguousPath,
-    Delta,
-    Health,
-    MeshSettings,
-    Route,
-    RouteKey,
-    RouteTable,
-    Snapshot,
-    Target,
-    Timeouts,
-    VerifyKey,
-)
+from mesh.policies import HeaderEdits, Health, Target, Timeouts
+from mesh.routes import AccessKeys, AmbiguousPath, Delta, MeshSettings, Route, RouteKey, RouteTable, Snapshot, VerifyKey
 
 HOSTS = ["*", "*.com", "*.example.com", "example.com", "a.example.com", "b.a.example.com", "p.zexio.app"]
 PREFIXES = ["/", "/api", "/api/", "/api/v1", "/apiary", "/x"]
@@ -256,7 +244,7 @@ def test_values_come_through_the_channel_as_they_are() -> None:
         strip_prefix=True,
         health=Health(path="/up"),
         timeouts=Timeouts(idle_s=1.5),
-        request_headers=(("A", "b"),),
+        request_headers=HeaderEdits(set=(("A", "b"),)),
         https="redirect",
     )
     keys_ = AccessKeys(generation=2, keys=(VerifyKey(algorithm="HS256", material=b"\xff", kid="k"),))

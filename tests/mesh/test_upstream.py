@@ -17,6 +17,7 @@ from tests.support.stage import (
     Scene,
     Stage,
     answering,
+    connections,
     head_of,
     idle,
     in_flight,
@@ -26,6 +27,7 @@ from tests.support.stage import (
     start_narrow_mesh,
     under_way,
     until,
+    upstream_of,
     watched,
 )
 
@@ -173,13 +175,11 @@ async def test_a_connection_with_unsent_bytes_is_not_used_again() -> None:
         async with await Visitor.connect(mesh.port) as visitor:
             await visitor.send(request(b"POST / HTTP/1.1", b"Transfer-Encoding: chunked", body=piece))
             await until(lambda: stage.entered)
-            exchange = under_way(mesh)
-            upstream = exchange._upstream
-            assert upstream is not None
+            upstream = upstream_of(mesh)
             while not upstream._transport.get_write_buffer_size():
                 await visitor.send(piece)
             await visitor.send(b"0\r\n\r\n")
-            await until(lambda: exchange.is_request_complete)
+            await until(lambda: under_way(mesh).is_request_complete)
             go.set()
             answer = await visitor.answer()
             assert answer is not None
@@ -243,11 +243,9 @@ async def test_a_slow_visitor_slows_the_target_down() -> None:
         Visitor(reluctant_socket(mesh.port)) as visitor,
     ):
         await visitor.send(GET)
-        await until(lambda: any(downstream._is_slow for downstream in mesh.core.visitors))
-        (downstream,) = mesh.core.visitors
-        upstream = under_way(mesh)._upstream
-        assert upstream is not None
-        assert upstream._is_reading_paused
+        await until(lambda: any(downstream._is_slow for downstream in connections(mesh)))
+        (downstream,) = connections(mesh)
+        assert upstream_of(mesh)._is_reading_paused
         assert downstream._transport.get_write_buffer_size() < 1 << 20
         answer = await visitor.answer()
         assert answer is not None

@@ -91,7 +91,6 @@ def test_request_lines(line: bytes, expected: RequestLine) -> None:
         (b"GET / http/1.1", 400),
         (b"GET / HTTP/2.0", 505),
         (b"GET / HTTP/0.9", 505),
-        (b"GET https://a/ HTTP/1.1", 421),
         (b"GET /%b HTTP/1.1" % (b"a" * 100), 414),
     ],
 )

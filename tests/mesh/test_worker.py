@@ -15,10 +15,26 @@ from typing import TypeVar
 
 import pytest
 
-from mesh.channel import Applied, Channel, Complaint, Drain, ToControl, ToWorker, UnknownKid, WorkerReport, encode
+from mesh.channel import (
+    Applied,
+    Channel,
+    Complaint,
+    Drain,
+    FinishedSpans,
+    Records,
+    RouteReports,
+    ToControl,
+    ToWorker,
+    UnknownKid,
+    Watch,
+    WorkerReport,
+    encode,
+)
 from mesh.listener import ListenSpec, bind
-from mesh.routes import AccessLog, Delta, MeshSettings, Route, Snapshot, Target
-from mesh.worker import Worker
+from mesh.policies import Ejection, Target
+from mesh.routes import AccessLog, Delta, MeshSettings, Route, RouteKey, Snapshot
+from mesh.shared import make
+from mesh.worker import Listeners, Worker
 from tests.support.client import Visitor, ask
 from tests.support.mesh_node import HOST, route_to
 from tests.support.origin import Origin
@@ -28,6 +44,8 @@ from tests.support.tokens import access_keys, bearer, claims, mint
 GET = request(b"GET / HTTP/1.1")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 DEADLINE_S = 10.0
+TRACE = b"4bf92f3577b34da6a3ce929d0e0e4736"
+SPAN = b"00f067aa0ba902b7"
 
 M = TypeVar("M", bound=ToControl)
 
@@ -35,8 +53,11 @@ M = TypeVar("M", bound=ToControl)
 class _Control:
     """The control process's side of one worker."""
 
-    def __init__(self, port: int, process: asyncio.subprocess.Process, channel: Channel[ToControl]) -> None:
+    def __init__(
+        self, port: int, tls_port: int, process: asyncio.subprocess.Process, channel: Channel[ToControl]
+    ) -> None:
         self.port = port
+        self.tls_port = tls_port
         self.process = process
         self.channel = channel
         self._messages = channel.messages()
@@ -63,18 +84,27 @@ class _Control:
 async def _worker(*first: ToWorker) -> AsyncIterator[_Control]:
     """A worker process that has been told this much; what is left of it in the end is killed."""
     (listener,) = bind(ListenSpec("127.0.0.1", 0), 1)
+    (secured,) = bind(ListenSpec("127.0.0.1", 0, tls=True), 1)
     ours, theirs = socket.socketpair()
     channel: Channel[ToControl] = Channel(ours, ToControl)
     await channel.open()
-    descriptors = [theirs.fileno(), listener.fileno()]
-    arguments = ["--index", "3", "--channel", str(descriptors[0]), "--listen", str(descriptors[1])]
+    passed = {
+        "--channel": theirs.fileno(),
+        "--listen": listener.fileno(),
+        "--listen-tls": secured.fileno(),
+        "--buckets": make(),
+    }
+    arguments = [word for name, descriptor in passed.items() for word in (name, str(descriptor))]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "mesh.worker", *arguments, pass_fds=descriptors, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-P", "-m", "mesh.worker", "--index", "3"),
+        *arguments,
+        pass_fds=list(passed.values()),
+        stdout=asyncio.subprocess.PIPE,
     )
-    port = listener.getsockname()[1]
-    theirs.close()
-    listener.close()
-    control = _Control(port, process, channel)
+    control = _Control(listener.getsockname()[1], secured.getsockname()[1], process, channel)
+    os.close(passed["--buckets"])
+    for end in (theirs, listener, secured):
+        end.close()
     try:
         for message in first:
             control.tell(message)
@@ -167,6 +197,10 @@ def _is_json(line: bytes) -> bool:
     return bool(json.loads(line)["target"] == "/logged")
 
 
+def _is_logfmt(line: bytes) -> bool:
+    return b" target=/logged " in line and b" status=404 " in line
+
+
 def _is_combined(line: bytes) -> bool:
     return b'"GET /logged HTTP/1.1" 404 ' in line
 
@@ -174,7 +208,11 @@ def _is_combined(line: bytes) -> bool:
 async def test_the_access_log_goes_to_standard_output() -> None:
     """In the format of the settings, which may change; what waits is written in the end."""
     raw = request(b"GET /logged HTTP/1.1")
-    checks: tuple[tuple[AccessLog, Callable[[bytes], bool]], ...] = (("combined", _is_combined), ("json", _is_json))
+    checks: tuple[tuple[AccessLog, Callable[[bytes], bool]], ...] = (
+        ("combined", _is_combined),
+        ("logfmt", _is_logfmt),
+        ("json", _is_json),
+    )
     async with _worker(_snapshot(access_log="json")) as control:
         assert control.process.stdout is not None
         await ask(control.port, raw)
@@ -187,7 +225,7 @@ async def test_the_access_log_goes_to_standard_output() -> None:
         await ask(control.port, raw)
         control.tell(Drain(0.0))
         lines = (await control.process.stdout.read()).splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert _is_json(lines[0])
     for line, (_, check) in zip(lines[1:], checks, strict=True):
         assert check(line)
@@ -200,7 +238,7 @@ async def test_what_a_callback_lets_out_is_told() -> None:
     channel: Channel[ToWorker] = Channel(theirs, ToWorker)
     await control.open()
     await channel.open()
-    worker = Worker(0, channel, [])
+    worker = Worker(0, channel, Listeners())
     loop = asyncio.get_running_loop()
     worker._complain(loop, {"message": "Exception in callback", "exception": ZeroDivisionError("by zero")})
     worker._complain(loop, {"message": "Task was destroyed"})
@@ -220,3 +258,68 @@ async def test_reports_come_by_themselves() -> None:
         report = await control.hear(WorkerReport)
         assert (report.requests, report.statuses[4]) == (1, 1)
         assert await control.hear(UnknownKid) == UnknownKid("rsa-unknown")
+
+
+async def test_targets_that_were_ejected_are_reported() -> None:
+    """With the seconds that are left, of which some have passed by then."""
+    route = Route(host=HOST, targets=(Target("unix:/nowhere/a"),), retries=0, ejection=Ejection(after=1, base_s=50))
+    async with _worker(_snapshot(route)) as control:
+        await ask(control.port, GET)
+        (target,) = (await control.hear(WorkerReport)).targets
+        assert (target.failures, 40 < target.ejected_s < 50) == (1, True)
+
+
+async def test_what_routes_did_is_reported_once() -> None:
+    """As differences; what came to no route is counted too."""
+    async with Stage(answering(OK)) as stage, _worker(_snapshot(route_to(stage.port))) as control:
+        await ask(control.port, GET)
+        await ask(control.port, b"GET / HTTP/1.1\r\nHost: nowhere.example.com\r\n\r\n")
+        reports = (await control.hear(RouteReports)).routes
+        while len(reports) < 2:
+            # The second came between the two requests.
+            reports += (await control.hear(RouteReports)).routes
+        found, lost = reports
+        assert (found.route, lost.route) == (RouteKey(HOST), None)
+        assert (found.statuses[2], found.sent, lost.statuses[4]) == (1, 5, 1)
+        assert sum(found.durations.values()) == sum(found.first_bytes.values()) == 1
+        assert 0 < found.first_bytes_sum_s <= found.durations_sum_s
+        await ask(control.port, GET)
+        control.tell(Drain(0.0))
+        (again,) = (await control.hear(RouteReports)).routes
+        assert (again.route, again.statuses[2]) == (RouteKey(HOST), 1)
+
+
+async def test_exchanges_are_told_while_somebody_watches() -> None:
+    """Those of the hosts that are watched."""
+    async with _worker(_snapshot()) as control:
+        for hosts, host, is_told in ((("a",), "a", True), (("a",), "b", False), (None, "c", True), ((), "d", False)):
+            control.tell(Watch(hosts))
+            control.tell(Delta(revision=2))
+            await control.hear(Applied)
+            await ask(control.port, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            if is_told:
+                assert [record.host for record in (await control.hear(Records)).records] == [host]
+        control.tell(Drain(0.0))
+        with pytest.raises(EOFError):
+            await control.hear(Records)
+
+
+async def test_recorded_traces_are_told() -> None:
+    """Those of visitors who record theirs; the span of the proxy is the target's parent."""
+    settings = MeshSettings(tracing=0.0)
+    async with Origin() as origin:
+        async with _worker(Snapshot(revision=1, routes=(route_to(origin.port),), settings=settings)) as control:
+            for flags in (b"00", b"01"):
+                await ask(control.port, request(b"GET / HTTP/1.1", b"traceparent: 00-%b-%b-%b" % (TRACE, SPAN, flags)))
+            (record,) = (await control.hear(FinishedSpans)).records
+        parents = [b"".join(request.values(b"traceparent")).split(b"-") for request in origin.requests]
+    assert (record.trace_id, record.parent_id) == (TRACE.decode(), SPAN.decode())
+    assert [parent[1] for parent in parents] == [TRACE, TRACE]
+    assert (parents[1][2], parents[1][3]) == (record.span_id.encode(), b"01")
+
+
+async def test_plain_http_is_not_spoken_where_tls_is() -> None:
+    """The two kinds of listeners are served by different protocols."""
+    async with Stage(answering(OK)) as stage, _worker(_snapshot(route_to(stage.port))) as control:
+        assert (await ask(control.port, GET)).status == 200
+        assert (await ask(control.tls_port, GET)).status == 400

@@ -8,6 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from admin_api.plane.system import Sights
 from node.admin import admin_settings, bind, serve
 from node.settings import CannotStart, load
 from node.values import Address
@@ -47,7 +48,7 @@ async def test_the_admin_api_is_served(tmp_path: Path) -> None:
     secrets = Secrets.load_or_create(tmp_path / "node.key")
     bound = bind("admin.listen", Address("127.0.0.1:0"))
     async with await Store.open(f"sqlite:///{tmp_path / 'zexio.db'}", secrets) as store:
-        runner = await serve(store, admin_settings(settings), bound, lambda: b"up 1\n")
+        runner = await serve(store, admin_settings(settings), bound, Sights(lambda: b"up 1\n"))
         async with (
             aiohttp.ClientSession(f"http://127.0.0.1:{bound.getsockname()[1]}") as session,
             session.get("/metrics") as response,

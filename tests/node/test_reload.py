@@ -9,12 +9,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from mesh.channel import encode
-from mesh.routes import Delta, MeshSettings
+from mesh.routes import Certificate, Delta, MeshSettings
 from node.compile import Edge
+from node.files import Files, read_files
 from node.mesh_keys import MeshKeys
 from node.reload import Reloader, differences, merge, with_settings
-from node.settings import Settings, load
+from node.settings import MeshSection, Settings, load
 from state.cell import Cell
+
+CERTIFICATE = Certificate(fingerprint="1", names=("a.example",), chain=b"c", key=b"k")
 
 
 class Running:
@@ -23,7 +26,7 @@ class Running:
     def __init__(self, read: Callable[..., Settings]) -> None:
         """As a node has them after its start."""
         settings = read()
-        self.edge = Cell(with_settings(Edge(), settings))
+        self.edge = Cell(with_settings(Edge(), settings, read_files(settings)))
         self.reloader = Reloader(settings, MeshKeys(settings, self.edge), self.edge)
 
 
@@ -97,14 +100,62 @@ async def test_a_running_node_survives_any_file(read: Callable[..., Settings]) -
 
 def test_the_edge_has_every_limit(read: Callable[..., Settings]) -> None:
     """Settings and data plane call the limits by the same names, and agree about the defaults."""
-    edge = with_settings(Edge(), read(zexio_mesh_default_access="tenant", zexio_mesh_internal_suffixes="corp"))
+    edge = with_settings(Edge(), read(zexio_mesh_default_access="tenant", zexio_mesh_internal_suffixes="corp"), Files())
     assert edge.limits == MeshSettings()
     assert (edge.tenant_everywhere, edge.internal_suffixes) == (True, ("corp",))
 
 
+def test_the_edge_has_what_files_hold(read: Callable[..., Settings]) -> None:
+    """And what the section of TLS says, under the data plane's names."""
+    files = Files(certificates=(CERTIFICATE,), error_page="<p>{status}</p>")
+    settings = read(
+        zexio_tls_min_version="1.3", zexio_tls_default="a.example", zexio_tls_contexts="7", zexio_tls_handshake_s="3"
+    )
+    edge = with_settings(Edge(), settings, files)
+    assert edge.certificates == (CERTIFICATE,)
+    assert edge.limits == MeshSettings(
+        error_page="<p>{status}</p>",
+        tls_min_version="1.3",
+        default_certificate="a.example",
+        tls_contexts=7,
+        tls_handshake_s=3.0,
+    )
+
+
+def test_traces_are_recorded_where_they_can_be_sent(read: Callable[..., Settings]) -> None:
+    """A ratio alone is none."""
+    assert with_settings(Edge(), read(zexio_tracing_ratio="0.1"), Files()).limits.tracing is None
+    settings = read(zexio_tracing_ratio="0.1", zexio_tracing_endpoint="http://127.0.0.1:4318")
+    assert with_settings(Edge(), settings, Files()).limits.tracing == 0.1
+
+
+def test_every_limit_of_the_data_plane_is_a_setting() -> None:
+    """Under its own name, or one that its section makes plain."""
+    renamed = {"tls_min_version", "tls_handshake_s", "tls_contexts", "default_certificate", "https_port"}
+    renamed |= {"access_log", "tracing"}
+    assert set(MeshSettings.__struct_fields__) - renamed <= set(MeshSection.__struct_fields__)
+
+
+async def test_files_are_read_again(read: Callable[..., Settings], tmp_path: Path) -> None:
+    """Their paths stay, and what they hold may not; one that is gone changes nothing."""
+    page = tmp_path / "error.html"
+    page.write_text("old")
+    running = Running(lambda: read(zexio_mesh_error_page=str(page)))
+    page.write_text("new")
+    running.reloader.reload(lambda: read(zexio_mesh_error_page=str(page)))
+    assert running.edge.value.limits.error_page == "new"
+    page.unlink()
+    with capture_logs() as logs:
+        running.reloader.reload(lambda: read(zexio_mesh_error_page=str(page), zexio_mesh_max_headers="5"))
+    assert running.edge.value.limits.error_page == "new"
+    assert f"{page} cannot be read" in logs[0]["reasons"][0]
+
+
 def test_the_edge_can_be_sent(read: Callable[..., Settings]) -> None:
     """The encoder of the channel knows no other text than `str`."""
-    edge = with_settings(Edge(), read(zexio_mesh_trusted_proxies="10.0.0.0/8", zexio_mesh_project_suffixes="my.app"))
+    edge = with_settings(
+        Edge(), read(zexio_mesh_trusted_proxies="10.0.0.0/8", zexio_mesh_project_suffixes="my.app"), Files()
+    )
     assert edge.limits.project_suffixes == ("my.app",)
     assert encode(Delta(revision=1, settings=edge.limits))
 

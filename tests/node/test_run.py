@@ -14,6 +14,7 @@ import structlog
 from node.run import run
 from node.settings import CannotStart, Settings, load
 from state.secrets import Secrets
+from tests.node.test_files import certificate
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +101,22 @@ def test_the_taken_one_of_several_addresses_is_named(tmp_path: Path, taken_first
         listen = [taken, "127.0.0.1:0"] if taken_first else ["127.0.0.1:0", taken]
         line = refused(settings(tmp_path, zexio_mesh_listen=",".join(listen)))
     assert line == f"mesh.listen: {taken} is already in use"
+
+
+def test_a_taken_address_for_tls_is_named(tmp_path: Path) -> None:
+    """By its own setting."""
+    pem = certificate(tmp_path / "a.pem", "a.example")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        line = refused(settings(tmp_path, zexio_mesh_tls_listen=taken, zexio_tls_certificates=str(pem)))
+    assert line == f"mesh.tls_listen: {taken} is already in use"
+
+
+def test_a_certificate_that_is_missing(tmp_path: Path) -> None:
+    """The file is named, before anything listens."""
+    path = tmp_path / "absent.pem"
+    line = refused(settings(tmp_path / "data", zexio_tls_certificates=str(path)))
+    assert line.startswith(f"tls.certificates: {path}")
 
 
 def test_a_key_for_tokens_that_is_unfit(tmp_path: Path) -> None:

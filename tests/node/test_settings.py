@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mesh.keys import WELL_KNOWN_SECRET
-from node.settings import Settings, SettingsError, assemble, default_data, flatten, load
+from node.settings import Settings, SettingsError, assemble, default_data, flatten, known_keys, load
 
 LONG_SECRET = "s" * 32
 
@@ -63,7 +63,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
         f"{config}: mesh.wrokers: there is no such setting; the nearest is mesh.workers",
         "ZEXIO_ADMIN_LISTENS: there is no such setting; the nearest is ZEXIO_ADMIN_LISTEN",
         f"{config}: mesh.workers: '3' is not accepted; give a whole number from 1 to 1024",
-        f'{config}: log.access: \'xml\' is not accepted; give one of "json", "combined", "off"',
+        f'{config}: log.access: \'xml\' is not accepted; give one of "json", "combined", "logfmt", "off"',
         'ZEXIO_LOG_LEVEL: \'loud\' is not accepted; give one of "debug", "info", "warning", "error"',
         "--mesh: '8082' is not accepted; give a list, each HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535",
     ]
@@ -87,6 +87,7 @@ def test_a_wrong_value_counts_even_when_a_later_source_overrides_it(tmp_path: Pa
         ({"ZEXIO_JWT_JWKS_URL": "https://h/#f"}, "ZEXIO_JWT_JWKS_URL: the URL of a key set has a host"),
         ({"ZEXIO_CLOUD_TOKEN": "t"}, "cloud.worker_id: this is missing beside cloud.token"),
         ({"ZEXIO_CLOUD_WORKER_ID": "w"}, "cloud.token: this is missing beside cloud.worker_id"),
+        ({"ZEXIO_MESH_TLS_LISTEN": "127.0.0.1:0"}, "ZEXIO_MESH_TLS_LISTEN: TLS needs a certificate"),
         ({"ZEXIO_MESH_LISTEN": ","}, "ZEXIO_MESH_LISTEN: the mesh needs an address"),
         ({"ZEXIO_ADMIN_LISTEN": "0.0.0.0:8081"}, "ZEXIO_ADMIN_LISTEN: 0.0.0.0:8081 opens the unsigned admin API"),
         ({"ZEXIO_ADMIN_LISTEN": "[::]:1", "ZEXIO_AUTH_MODE": "open"}, "ZEXIO_ADMIN_LISTEN: [::]:1 opens the unsigned"),
@@ -131,6 +132,45 @@ def test_cloud_mode_needs_a_token_and_a_worker_id(
     """contracts/plane.md decision 2."""
     settings = load(None, {"ZEXIO_CLOUD_TOKEN": token, "ZEXIO_CLOUD_WORKER_ID": worker_id, "ZEXIO_AUTH_MODE": mode}, {})
     assert (settings.is_cloud, settings.is_signed) == (is_cloud, is_signed)
+
+
+def test_a_mesh_may_speak_tls_only() -> None:
+    """With a certificate."""
+    environ = {"ZEXIO_MESH_LISTEN": ",", "ZEXIO_TLS_CERTIFICATES": "a.pem,b.pem"}
+    settings = load(None, environ, {"--mesh-tls": "127.0.0.1:8443,[::1]:8443"})
+    assert [address.port for address in settings.mesh.tls_listen] == [8443, 8443]
+    assert settings.tls.certificates == (Path("a.pem"), Path("b.pem"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_taken"),
+    [
+        ("MESH_TOTAL_TIMEOUT_S", "0", True),
+        ("MESH_TOTAL_TIMEOUT_S", "-1", False),
+        ("MESH_CONNECT_TIMEOUT_S", "0", False),
+        ("MESH_MIN_BYTES_PER_S", "0", True),
+        ("MESH_HTTP2_MAX_STREAMS", "0", False),
+        ("MESH_PROXY_PROTOCOL_FROM", "10.0.0.0/8", True),
+        ("MESH_PROXY_PROTOCOL_FROM", "lan", False),
+        ("TLS_MIN_VERSION", "1.1", False),
+        ("TRACING_RATIO", "0.5", True),
+        ("TRACING_RATIO", "2", False),
+        ("TRACING_ENDPOINT", "4318", False),
+    ],
+)
+def test_values_have_bounds(name: str, text: str, is_taken: bool) -> None:
+    """0 is no limit where there may be none."""
+    environ = {f"ZEXIO_{name}": text}
+    if is_taken:
+        load(None, environ, {})
+    else:
+        assert len(problems(None, environ, {})) == 1
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/settings.md has a row for each."""
+    rows = (Path(__file__).parent.parent.parent / "docs" / "settings.md").read_text()
+    assert [key for key in known_keys() if f"`{key}`" not in rows] == []
 
 
 def test_secrets_are_never_repeated(tmp_path: Path) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from mesh.channel import TargetReport
+from mesh.latency import BOUNDS
+from mesh.ledger import RouteReport
+from mesh.routes import RouteKey
+from node.tally import COUNTS, Tally
+from tests.support.records import report
 
-from mesh.channel import TargetReport, WorkerReport
-from node.tally import Tally
+HALF_A_SECOND = BOUNDS.index(0.5)
+A, B = RouteKey("a"), RouteKey("b", "/api")
 
 
-def report(index: int, pid: int, **counted: object) -> WorkerReport:
-    """A report that counted nothing but what is said."""
-    zeros: dict[str, Any] = dict.fromkeys(
-        ("revision", "accepted", "refused", "requests", "dials", "received", "sent", "connections", "in_flight"), 0
+def served(route: RouteKey | None, requests: int = 1) -> RouteReport:
+    """So many requests that took half a second each."""
+    return RouteReport(
+        route=route,
+        statuses=(0, 0, requests, 0, 0, 0, 0, 0, 0, 0),
+        received=1,
+        sent=2,
+        retries=3,
+        rate_limited=4,
+        durations={HALF_A_SECOND: requests},
+        durations_sum_s=0.5 * requests,
     )
-    return WorkerReport(index=index, pid=pid, **{**zeros, "statuses": (0,) * 10, "causes": {}, **counted})
 
 
 def test_workers_add_up() -> None:
@@ -61,3 +72,44 @@ def test_a_worker_that_never_reported_may_die() -> None:
     tally = Tally()
     tally.forget(3)
     assert tally.totals().counts["requests"] == 0
+
+
+def test_everything_that_a_worker_counts_is_summed() -> None:
+    """A counter that nobody added up would stay at zero for ever."""
+    tally = Tally()
+    tally.take(report(0, **dict.fromkeys(COUNTS, 2)))
+    tally.take(report(1, **dict.fromkeys(COUNTS, 3)))
+    assert tally.totals().counts == dict.fromkeys(COUNTS, 5)
+
+
+def test_routes_add_up_from_differences() -> None:
+    """Whichever worker says so; what is counted without a route is in the sum of everything only."""
+    tally = Tally()
+    assert tally.take_routes([served(A), served(B, 2)]) == {A, B}
+    assert tally.take_routes([served(A, 3), served(None, 5)]) == {A}
+    sums = tally.routes[A]
+    assert (sums.requests, sums.by_class(), sums.durations.number, sums.durations.sum_s) == (4, {"2xx": 4}, 4, 2.0)
+    assert (sums.received, sums.sent, sums.retries, sums.rate_limited) == (2, 4, 6, 8)
+    assert tally.everything.requests == tally.everything.durations.number == 11
+
+
+def test_routes_beyond_the_bound_are_only_in_the_sum_of_everything() -> None:
+    """A place becomes free when a route is forgotten; it begins anew."""
+    tally = Tally(most_routes=1)
+    assert tally.take_routes([served(A), served(B)]) == {A}
+    assert (list(tally.routes), tally.everything.requests) == ([A], 2)
+    tally.forget_route(A)
+    assert tally.take_routes([served(B)]) == {B}
+    assert tally.routes[B].requests == 1
+    assert tally.everything.requests == 3
+
+
+def test_one_worker_is_the_first() -> None:
+    """The one with the lowest index of those that report."""
+    tally = Tally()
+    assert tally.is_first(1)
+    tally.take(report(1))
+    tally.take(report(0))
+    assert (tally.is_first(0), tally.is_first(1)) == (True, False)
+    tally.forget(0)
+    assert tally.is_first(1)

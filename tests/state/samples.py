@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from state.change import Actor, PutRoute
 from state.model import Desired, Route, RouteKey, Target
@@ -26,3 +31,16 @@ def put(host: str = "shop.example.com", **fields: Any) -> PutRoute:  # noqa: ANN
 def written(desired: Desired, host: str = "shop.example.com", path_prefix: str = "/") -> Route:
     """The route as it is wanted."""
     return desired.routes[RouteKey(host, path_prefix)]
+
+
+def certificate(name: str = "ca.example") -> str:
+    """A certificate in PEM that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(NOON)
+        .not_valid_after(NOON + timedelta(days=3650))
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()

@@ -6,7 +6,8 @@ import pytest
 
 from state.audit import summarize
 from state.change import Change, PutOrganization, RemoveRoute, apply
-from state.model import Desired, HeaderEdits
+from state.model import Desired
+from state.policies import HeaderEdits
 from tests.state.samples import NOON, put
 
 SECRET = HeaderEdits(request={"Authorization": "Bearer s3cret"})

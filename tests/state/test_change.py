@@ -25,7 +25,7 @@ from state.change import (
 from state.kinds import Kind
 from state.model import Desired, Organization, Route, RouteKey
 from state.refusal import RefusalKind, Refused
-from tests.state.samples import NOON, put, route, written
+from tests.state.samples import NOON, certificate, put, route, written
 
 
 def after(*changes: Change) -> Desired:
@@ -127,6 +127,15 @@ def test_a_refusal_names_its_kind_and_field(change: Change, kind: RefusalKind, f
     assert (found.kind, found.field) == (kind, field)
 
 
+def test_the_routes_of_a_host_ask_for_certificates_of_one_authority() -> None:
+    """A visitor shows one before it says for which of them; a route that asks for none may stand beside them."""
+    one, other = certificate("one.example"), certificate("other.example")
+    desired = after(put(client_ca=one), put(path_prefix="/open"), put(path_prefix="/api", client_ca=one))
+    found = refusal(desired, put(path_prefix="/api", client_ca=other))
+    assert (found.kind, found.field) == ("conflict", "client_ca")
+    assert written(after(put(client_ca=one), put(client_ca=other))).client_ca == other
+
+
 def test_a_removal_that_is_refused_says_how_many_routes_are_in_the_way() -> None:
     """An operator who sees a number knows whether to look further."""
     desired = after(put("a.example", org_id="org_a"), put("b.example", org_id="org_a"))
@@ -206,6 +215,8 @@ class Model:
             case RemoveOrganization(id=org_id):
                 is_used = any(owner == org_id for owner, _ in self.routes.values())
                 return not is_used and self.organizations.pop(org_id, None) is not None
+            case _:
+                raise AssertionError(change)
 
     def put_route(self, wanted: Route) -> bool:
         """As a change of its own, with the organization that comes with it."""

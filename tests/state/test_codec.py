@@ -9,6 +9,7 @@ from state.codec import Codec, StoredRow
 from state.errors import SecretError, StoreError
 from state.kinds import Kind
 from state.model import KINDS, KindSpec, Organization, RouteKey
+from state.policies import HealthCheck, Timeouts
 from state.secrets import Secrets
 from tests.state.samples import NOON, route
 
@@ -55,3 +56,17 @@ def test_a_plain_row_agrees_with_itself(secrets: Secrets, fields: dict[str, obje
     codec = Codec(secrets)
     with pytest.raises(StoreError, match="organizations/org_"):
         codec.decode(Kind.ORGANIZATION, altered(codec.encode(Kind.ORGANIZATION, ORGANIZATION), **fields))
+
+
+def test_a_row_of_an_older_program_is_read(secrets: Secrets) -> None:
+    """What it did not know has its default."""
+    body = (
+        b'{"host":"a.example","targets":[{"url":"http://127.0.0.1:9000","weight":1}],"org_id":null,"access":null,'
+        b'"balance":"round_robin","path_prefix":"/","strip_prefix":false,"health":{"path":"/health","interval_s":5.0,'
+        b'"timeout_s":2.0,"healthy_after":2,"unhealthy_after":3},"timeouts":{"connect_s":5.0,"response_s":60.0,'
+        b'"idle_s":60.0},"retries":1,"max_body_bytes":null,"forward_token":false,"preserve_host":true,'
+        b'"headers":{"request":{},"response":{}},"https":"off","revision":7}'
+    )
+    found = Codec(secrets).decode(Kind.ROUTE, StoredRow("a.example/", 7, body))
+    timeouts = Timeouts(connect_s=5.0, response_s=60.0, idle_s=60.0)
+    assert found == route("a.example", health=HealthCheck(), timeouts=timeouts, revision=7)

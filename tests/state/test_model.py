@@ -7,7 +7,8 @@ import pytest
 
 from state.history import HISTORY_LIMIT
 from state.kinds import Kind
-from state.model import Desired, HeaderEdits, Organization, Route, RouteKey
+from state.model import Desired, Organization, Route, RouteKey
+from state.policies import HeaderEdits
 from tests.state.samples import NOON, route
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from state.observed import HostFact, Observed, TargetFact, WorkerFact
+from state.observed import HostFact, Latency, Observed, RouteFact, TargetFact, WorkerFact
 from tests.state.samples import NOON
 
 HOST = HostFact(
@@ -44,3 +44,11 @@ def test_workers_are_reported_as_a_whole() -> None:
     """A worker that is gone is not among them."""
     observed = Observed().with_workers([WorkerFact(index=0, pid=1), WorkerFact(index=1, pid=2)])
     assert observed.with_workers([WorkerFact(index=0, pid=3, restarts=1)]).workers[0].pid == 3
+
+
+def test_figures_of_routes_go_by_their_names() -> None:
+    """Newer ones replace the older, and a route that is gone has none."""
+    first = Observed().with_routes({"a.example/": RouteFact(requests=1), "b.example/api": RouteFact()})
+    second = first.with_routes({"a.example/": RouteFact(requests=2, latency_s=Latency(p50=0.1))})
+    assert (second.revision, second.routes["a.example/"].requests, len(second.routes)) == (2, 2, 2)
+    assert list(second.without_routes(["a.example/", "c.example/"]).routes) == ["b.example/api"]

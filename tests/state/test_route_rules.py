@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from state.model import HeaderEdits, HealthCheck, Target, Timeouts
+from state.model import Target
+from state.policies import BasicAuth, HeaderEdits, HealthCheck, Redirect, Timeouts
 from state.refusal import Refused
 from state.route_rules import fold_route, org_id_reason
 from tests.state.samples import TARGET, route
+
+USERS = BasicAuth(users={"ada": f"$argon2id$v=19$m=19456,t=2,p=1${'a' * 22}${'b' * 43}"})
 
 
 def problem_fields(**fields: Any) -> list[str]:  # noqa: ANN401 - any field of a route
@@ -41,6 +44,11 @@ def test_a_route_is_folded() -> None:
         {"access": "tenant"},
         {"targets": (Target("http://a:1", 0), Target("http://b:1", 1000))},
         {"headers": HeaderEdits(request={"X-Stage": "live"})},
+        {"targets": (), "redirect": Redirect(to="https://{host}{path}")},
+        {"rewrite_prefix": "/v2/"},
+        {"error_pages": {"502": "x" * 65_536, "4xx": ""}, "intercept_errors": True},
+        {"allow": ("10.0.0.0/8", "::1/128")},
+        {"basic_auth": USERS, "access": "public", "org_id": "org_a"},
     ],
 )
 def test_what_a_route_may_say(fields: dict[str, Any]) -> None:
@@ -73,6 +81,17 @@ def test_what_a_route_may_say(fields: dict[str, Any]) -> None:
         ({"timeouts": Timeouts(connect_s=0, response_s=86_401)}, ["timeouts.connect_s", "timeouts.response_s"]),
         ({"timeouts": Timeouts(idle_s=float("nan"))}, ["timeouts.idle_s"]),
         ({"timeouts": Timeouts(idle_s=float("inf"))}, ["timeouts.idle_s"]),
+        ({"strip_prefix": True, "rewrite_prefix": "/v2"}, ["rewrite_prefix"]),
+        ({"intercept_errors": True}, ["intercept_errors"]),
+        ({"redirect": Redirect(to="/"), "health": HealthCheck()}, ["targets", "health"]),
+        ({"tenants": ("-",)}, ["tenants[0]"]),
+        ({"basic_auth": USERS, "access": "tenant", "org_id": "org_a"}, ["basic_auth"]),
+        (
+            {"basic_auth": USERS, "access": "public", "tenants": ("org_b",), "forward_token": True},
+            ["tenants", "forward_token"],
+        ),
+        ({"allow": ("10.0.0.1/8",), "slow_start_s": 3601.0}, ["slow_start_s", "allow[0]"]),
+        ({"error_pages": {"200": "x", "5xx": "x" * 65_537}}, ["error_pages['200']", "error_pages['5xx']"]),
         ({"retries": 6}, ["retries"]),
         ({"retries": -1}, ["retries"]),
         ({"max_body_bytes": -1}, ["max_body_bytes"]),

@@ -31,7 +31,7 @@ def test_a_target_has_one_spelling(text: str, folded: str) -> None:
         ("", "must begin with"),
         ("127.0.0.1:9000", "must begin with"),
         ("ftp://a.example", "must begin with"),
-        ("h2c://a.example", "must begin with"),
+        ("ws://a.example", "must begin with"),
         ("HTTP://a.example", "must begin with"),
         ("http:/a.example", "must begin with"),
         (" http://a.example", "must begin with"),

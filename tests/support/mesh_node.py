@@ -6,7 +6,8 @@ import asyncio
 from typing import Final, Self
 
 from mesh.core import Core
-from mesh.routes import AccessKeys, Delta, MeshSettings, Route, Snapshot, Target
+from mesh.policies import Target
+from mesh.routes import AccessKeys, Certificate, Delta, MeshSettings, Route, Snapshot
 
 HOST: Final = "shop.example.com"
 
@@ -14,10 +15,11 @@ HOST: Final = "shop.example.com"
 class MeshUnderTest:
     """A listening proxy; leaving its `async with` block closes it."""
 
-    def __init__(self, core: Core, server: asyncio.Server) -> None:
+    def __init__(self, core: Core, server: asyncio.Server, secured: asyncio.Server | None = None) -> None:
         """Use `start_mesh` to make one."""
         self.core = core
         self._server = server
+        self._secured = secured
 
     async def __aenter__(self) -> Self:
         return self
@@ -31,26 +33,47 @@ class MeshUnderTest:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
+    @property
+    def tls_port(self) -> int:
+        """Where visitors connect who speak TLS; only a proxy with certificates has it."""
+        assert self._secured is not None
+        port: int = self._secured.sockets[0].getsockname()[1]
+        return port
+
     def apply(self, delta: Delta) -> None:
         """Change the routes, keys or settings of the running proxy."""
         self.core.apply(delta)
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""
-        self._server.close()
+        servers = [self._server] if self._secured is None else [self._server, self._secured]
+        for server in servers:
+            server.close()
         await self.core.close()
-        await self._server.wait_closed()
+        for server in servers:
+            await server.wait_closed()
 
 
 async def start_mesh(
-    *routes: Route, settings: MeshSettings | None = None, keys: AccessKeys | None = None
+    *routes: Route,
+    settings: MeshSettings | None = None,
+    keys: AccessKeys | None = None,
+    certificates: tuple[Certificate, ...] = (),
 ) -> MeshUnderTest:
-    """Start a proxy with these routes on a free port of loopback."""
+    """Start a proxy with these routes on a free port of loopback, and with certificates on one for TLS as well."""
     core = Core(
-        Snapshot(revision=1, routes=routes, settings=settings or MeshSettings(), keys=keys or AccessKeys()),
+        Snapshot(
+            revision=1,
+            routes=routes,
+            settings=settings or MeshSettings(),
+            keys=keys or AccessKeys(),
+            certificates=certificates,
+        ),
     )
-    server = await asyncio.get_running_loop().create_server(core.visitor, "127.0.0.1", 0)
-    return MeshUnderTest(core, server)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(core.visitor, "127.0.0.1", 0)
+    secured = await loop.create_server(core.secured_visitor, "127.0.0.1", 0) if certificates else None
+    return MeshUnderTest(core, server, secured)
 
 
 def route_to(port: int, host: str = HOST) -> Route:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Self
 
 from mesh.core import Core
+from mesh.downstream import Downstream
 from mesh.exchange import Exchange
 from mesh.ports import AccessRecord
 from mesh.routes import MeshSettings, Route, Snapshot
+from mesh.upstream import Upstream
 from tests.support.client import Visitor
 from tests.support.mesh_node import HOST, MeshUnderTest
 
@@ -137,13 +139,25 @@ def idle(mesh: MeshUnderTest) -> int:
     return sum(len(target.pool) for target in mesh.core.targets(100))
 
 
+def connections(mesh: MeshUnderTest) -> list[Downstream]:
+    """The connections of visitors that speak HTTP/1."""
+    return [visitor for visitor in mesh.core.visitors if isinstance(visitor, Downstream)]
+
+
 def under_way(mesh: MeshUnderTest) -> Exchange:
     """The one exchange of the one visitor."""
-    (visitor,) = mesh.core.visitors
+    (visitor,) = connections(mesh)
     exchange = visitor._exchange
     if exchange is None:
         raise AssertionError("no exchange is under way")
     return exchange
+
+
+def upstream_of(mesh: MeshUnderTest) -> Upstream:
+    """The connection to the target of the one exchange."""
+    upstream = under_way(mesh)._upstream
+    assert isinstance(upstream, Upstream), "no target is connected"
+    return upstream
 
 
 def reset_on_close(writer: asyncio.StreamWriter) -> None:

@@ -13,6 +13,7 @@ from tests.support.mesh_node import route_to, start_mesh
 from tests.support.stage import (
     Stage,
     answering,
+    connections,
     free_port,
     head_of,
     idle,
@@ -104,7 +105,7 @@ async def test_what_goes_on_in_a_proxy_can_be_watched() -> None:
     async with Stage(scene) as stage, await start_mesh(route_to(stage.port)) as mesh:
         records = watched(mesh)
         async with await Visitor.connect(mesh.port) as visitor:
-            await until(lambda: mesh.core.visitors)
+            await until(lambda: connections(mesh))
             with pytest.raises(AssertionError):
                 under_way(mesh)
             await visitor.send(GET)
@@ -124,7 +125,7 @@ async def test_a_narrow_proxy_notices_a_reluctant_visitor() -> None:
         Visitor(reluctant_socket(mesh.port)) as visitor,
     ):
         await visitor.send(GET)
-        await until(lambda: any(each._transport.get_write_buffer_size() for each in mesh.core.visitors))
+        await until(lambda: any(each._transport.get_write_buffer_size() for each in connections(mesh)))
         answer = await visitor.answer()
         assert answer is not None
         assert len(answer.body) == 60_000

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import get_default_algorithms
 
-from mesh.routes import Access, AccessKeys, Route, Target, VerifyKey
+from mesh.policies import Target
+from mesh.routes import Access, AccessKeys, Route, VerifyKey
 
 NOW: Final = 1_800_000_000
 SECRET: Final = b"a mesh secret of more than 32 octets"

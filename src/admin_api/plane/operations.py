@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from admin_api.dialect import EVENT_STREAM, Answer, Operation
+from admin_api.models import model_of
 from admin_api.plane import schema
+from state.model import Split
+from state.observed import RouteFact
 
 _TEXT: Final = "text/plain"
 _TAG: Final[Mapping[str, str]] = {"ETag": "The revision of what is in the answer, quoted."}
@@ -63,6 +66,20 @@ LOGS_STREAM: Final = Operation(
         503: _TOO_MANY,
     },
 )
+ACCESS_STREAM: Final = Operation(
+    id="stream_access",
+    summary="Exchanges with visitors as they end",
+    description='Workers report them for as long as somebody looks. `{"dropped": 7}` stands for those left out.',
+    query=schema.AccessQuery,
+    answers={
+        200: Answer(
+            description="Events whose data is an object with the fields of the access log.", media=EVENT_STREAM
+        ),
+        400: _INVALID,
+        **_PROTECTED,
+        503: _TOO_MANY,
+    },
+)
 SYNC: Final = Operation(
     id="sync",
     summary="What a control plane wants to know of its worker",
@@ -85,7 +102,7 @@ LIST_ROUTES: Final = Operation(
     query=schema.RoutesQuery,
     headers=_UNCHANGED,
     answers={
-        200: Answer(description="One page.", model=schema.RoutePage, headers=_TAG),
+        200: Answer(description="One page.", model=model_of(schema.RoutePage), headers=_TAG),
         304: _NOT_MODIFIED,
         400: _INVALID,
         **_PROTECTED,
@@ -123,6 +140,133 @@ PUT_ROUTE: Final = Operation(
         413: _TOO_LARGE,
         415: _NOT_JSON,
         503: _NOT_SAVED,
+    },
+)
+_STEERED: Final[Mapping[int, Answer]] = {
+    200: Answer(description="The route, as it is from now on.", model=schema.Route, headers=_TAG),
+    400: _INVALID,
+    **_PROTECTED,
+    404: _ABSENT,
+    412: _STALE,
+    413: _TOO_LARGE,
+    415: _NOT_JSON,
+    503: _NOT_SAVED,
+}
+_WITHOUT_BODY: Final[Mapping[int, Answer]] = {
+    status: answer for status, answer in _STEERED.items() if status not in {413, 415}
+}
+PAUSE_ROUTE: Final = Operation(
+    id="pause_route",
+    summary="Hold new requests until the route is resumed",
+    description="One that is held for longer than `hold_s` gets 503. The body may be left out.",
+    query=schema.RouteQuery,
+    body=model_of(schema.Pause),
+    headers=_IF_MATCH,
+    answers=_STEERED,
+)
+STOP_ROUTE: Final = Operation(
+    id="stop_route",
+    summary="Answer new requests with 503 and a message",
+    description="Requests under way are finished. The body may be left out.",
+    query=schema.RouteQuery,
+    body=model_of(schema.Stop),
+    headers=_IF_MATCH,
+    answers=_STEERED,
+)
+RESUME_ROUTE: Final = Operation(
+    id="resume_route",
+    summary="Serve again after a pause or a stop",
+    query=schema.RouteQuery,
+    headers=_IF_MATCH,
+    answers=_WITHOUT_BODY,
+)
+DRAIN_TARGET: Final = Operation(
+    id="drain_target",
+    summary="Give a target no new requests",
+    description="A PUT of the route does not end it. The answer comes when the target is empty, or after `wait_s`.",
+    query=schema.RouteQuery,
+    body=model_of(schema.Drain),
+    headers=_IF_MATCH,
+    answers={
+        202: Answer(description="It is draining.", model=model_of(schema.DrainedRoute), headers=_TAG),
+        **{status: answer for status, answer in _STEERED.items() if status != 200},
+    },
+)
+GET_DRAIN: Final = Operation(
+    id="get_drain",
+    summary="How far a target is with draining",
+    description="`empty` is true when every worker serves a revision in which it drains and has no request in flight "
+    "there, from this route or another.",
+    query=schema.DrainQuery,
+    answers={
+        200: Answer(description="As it is now.", model=model_of(schema.TargetDrain)),
+        400: _INVALID,
+        **_PROTECTED,
+        404: _ABSENT,
+    },
+)
+UNDRAIN_TARGET: Final = Operation(
+    id="undrain_target",
+    summary="Give a target new requests again",
+    query=schema.RouteQuery,
+    body=model_of(schema.Undrain),
+    headers=_IF_MATCH,
+    answers=_STEERED,
+)
+SPLIT_ROUTE: Final = Operation(
+    id="split_route",
+    summary="Send some requests to a second set of targets",
+    description="A PUT of the route does not end it.",
+    query=schema.RouteQuery,
+    body=model_of(Split),
+    headers=_IF_MATCH,
+    answers=_STEERED,
+)
+UNSPLIT_ROUTE: Final = Operation(
+    id="unsplit_route",
+    summary="Send all requests to the route's own targets",
+    query=schema.RouteQuery,
+    headers=_IF_MATCH,
+    answers=_WITHOUT_BODY,
+)
+ROUTE_STATS: Final = Operation(
+    id="route_stats",
+    summary="What workers saw of a route since they started",
+    query=schema.RouteQuery,
+    answers={
+        200: Answer(description="All workers together.", model=model_of(RouteFact)),
+        400: _INVALID,
+        **_PROTECTED,
+        404: _ABSENT,
+    },
+)
+INSPECT_ROUTE: Final = Operation(
+    id="inspect_route",
+    summary="Send requests through inspectors for as long as this answer lasts",
+    description="Nothing of it is saved: when the client goes, however that is, targets get their requests directly "
+    "again, as they do at any time when nothing listens at the inspector's address.",
+    query=schema.RouteQuery,
+    body=model_of(schema.Inspection),
+    answers={
+        200: Answer(description="Events whose data is a News object.", media=EVENT_STREAM),
+        400: _INVALID,
+        **_PROTECTED,
+        404: _ABSENT,
+        409: _CONFLICT,
+        413: _TOO_LARGE,
+        415: _NOT_JSON,
+        503: _TOO_MANY,
+    },
+)
+END_INSPECTION: Final = Operation(
+    id="end_inspection",
+    summary="End an inspection, whoever began it",
+    query=schema.RouteQuery,
+    answers={
+        204: Answer(description="No worker sends requests through inspectors any more."),
+        400: _INVALID,
+        **_PROTECTED,
+        404: Answer(description="The route is not being inspected.", model=schema.Error),
     },
 )
 DELETE_ROUTE: Final = Operation(

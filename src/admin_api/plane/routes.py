@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -11,17 +12,15 @@ from aiohttp import web
 
 from admin_api.auth import PRINCIPAL
 from admin_api.body import read_json, read_query
-from admin_api.errors import ApiError, invalid
-from admin_api.plane import schema
+from admin_api.errors import invalid
+from admin_api.passwords import Passwords
+from admin_api.plane import one_route, schema
 from admin_api.plane.listing import RouteIndex, Selection, decode_cursor, encode_cursor
-from admin_api.preconditions import etag, expectation, is_fresh
+from admin_api.preconditions import etag, expectation
 from state.change import Absent, Present, PutRoute, RemoveRoute
-from state.hosts import fold_route_host
 from state.model import Desired, Route, RouteKey
 from state.ports import Changes, Views
 from state.refusal import Problem, Refused
-
-ROOT: Final = "/"
 
 
 class Routes:
@@ -30,6 +29,7 @@ class Routes:
     def __init__(self, changes: Changes, views: Views) -> None:
         self._changes = changes
         self._views = views
+        self._passwords = Passwords()
         self._index = RouteIndex(views.desired)
 
     async def list_routes(self, request: web.Request) -> web.Response:
@@ -40,43 +40,47 @@ class Routes:
         selection = Selection(limit=query.limit, after=after, org_id=query.org_id, q=q)
         page = await self._index.page(selection)
         next_cursor = encode_cursor(page.after) if page.after is not None else None
-        return _answer(request, page.revision, {"routes": page.routes, "next_cursor": next_cursor})
+        return one_route.answer(request, page.revision, {"routes": page.routes, "next_cursor": next_cursor})
 
     async def get_route(self, request: web.Request) -> web.Response:
         """One route, or 304 when the client has it."""
-        route = self._find(_key(request))
-        return _answer(request, route.revision, route)
+        route = one_route.find(self._views.desired.value, one_route.key_of(request))
+        return one_route.answer(request, route.revision, route)
 
     async def put_route(self, request: web.Request) -> web.Response:
         """Create a route (201) or replace it (200)."""
         body = await read_json(request, schema.RouteBody)
-        key = _key(request, body)
-        desired, is_new = await self._put(request, key, body)
+        fields = body.model_dump(exclude={"revision", "traffic"})
+        key = _key(request, fields)
+        desired, is_new = await self._put(request, await self._wanted(key, fields))
         route = desired.routes[key]
         headers = {"ETag": etag(route.revision)}
         if is_new:
             headers["Location"] = _location(key)
-        return _json(HTTPStatus.CREATED if is_new else HTTPStatus.OK, route, headers)
+        return one_route.to_json(HTTPStatus.CREATED if is_new else HTTPStatus.OK, route, headers)
 
     async def delete_route(self, request: web.Request) -> web.Response:
         """Remove a route."""
-        key = _key(request)
-        expect = expectation(request.headers, self._find(key).revision)
+        key = one_route.key_of(request)
+        current = one_route.find(self._views.desired.value, key)
+        expect = expectation(request.headers, current.revision)
         await self._changes.submit(
             RemoveRoute(host=key.host, path_prefix=key.path_prefix), actor=request[PRINCIPAL].actor, expect=expect
         )
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    def _find(self, key: RouteKey) -> Route:
-        route = self._views.desired.value.routes.get(key)
-        if route is None:
-            raise ApiError(HTTPStatus.NOT_FOUND, f"{key.host} has no route with the path prefix {key.path_prefix}.")
-        return route
-
-    async def _put(self, request: web.Request, key: RouteKey, body: schema.RouteBody) -> tuple[Desired, bool]:
-        change = PutRoute(route=_wanted(key, body))
-        while True:
+    async def _wanted(self, key: RouteKey, fields: dict[str, Any]) -> Route:
+        auth = fields["basic_auth"]
+        if auth is not None:
             current = self._views.desired.value.routes.get(key)
+            known = current.basic_auth.users if current and current.basic_auth else {}
+            auth = {**auth, "users": await self._passwords.hashed(auth["users"], known)}
+        return msgspec.convert({**fields, "basic_auth": auth, "host": key.host, "path_prefix": key.path_prefix}, Route)
+
+    async def _put(self, request: web.Request, wanted: Route) -> tuple[Desired, bool]:
+        change = PutRoute(route=wanted)
+        while True:
+            current = self._views.desired.value.routes.get(wanted.key)
             asked = expectation(request.headers, current.revision if current else None)
             seen = Present() if current else Absent()
             try:
@@ -89,47 +93,20 @@ class Routes:
                 return after, current is None
 
 
-def _key(request: web.Request, body: schema.RouteBody | None = None) -> RouteKey:
-    """The route that the path and the query name; raises ApiError 400 when the body names another one."""
-    host = _folded(request.match_info["host"])
-    prefix = read_query(request, schema.RouteQuery).path_prefix
-    if body is None:
-        return RouteKey(host, ROOT if prefix is None else prefix)
+def _key(request: web.Request, fields: Mapping[str, Any]) -> RouteKey:
+    """The route that the path, the query and the body name; raises ApiError 400 when they name different ones."""
+    host = one_route.fold_named(request.match_info["host"])
+    prefix, own = read_query(request, schema.RouteQuery).path_prefix, fields["path_prefix"]
     problems = []
-    if body.host is not None and _folded(body.host) != host:
+    if fields["host"] is not None and one_route.fold_named(fields["host"]) != host:
         problems.append(Problem("host", f"is not {host}, which the path names"))
-    if None not in {body.path_prefix, prefix} and body.path_prefix != prefix:
+    if None not in {own, prefix} and own != prefix:
         problems.append(Problem("path_prefix", f"is not {prefix}, which the query names"))
     if problems:
         raise invalid(problems)
-    return RouteKey(host, next((given for given in (prefix, body.path_prefix) if given is not None), ROOT))
-
-
-def _folded(host: str) -> str:
-    try:
-        return fold_route_host(host)
-    except ValueError as reason:
-        raise invalid([Problem("host", str(reason))]) from None
-
-
-def _wanted(key: RouteKey, body: schema.RouteBody) -> Route:
-    fields = body.model_dump(exclude={"revision"})
-    return msgspec.convert({**fields, "host": key.host, "path_prefix": key.path_prefix}, Route)
+    return RouteKey(host, next((given for given in (prefix, own) if given is not None), one_route.ROOT))
 
 
 def _location(key: RouteKey) -> str:
-    query = "" if key.path_prefix == ROOT else f"?path_prefix={quote(key.path_prefix)}"
+    query = "" if key.path_prefix == one_route.ROOT else f"?path_prefix={quote(key.path_prefix)}"
     return f"/routes/{quote(key.host, safe='*')}{query}"
-
-
-def _answer(request: web.Request, revision: int, value: object) -> web.Response:
-    headers = {"ETag": etag(revision)}
-    if is_fresh(request.headers, headers["ETag"]):
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return _json(HTTPStatus.OK, value, headers)
-
-
-def _json(status: HTTPStatus, value: object, headers: dict[str, str]) -> web.Response:
-    return web.Response(
-        status=status, body=msgspec.json.encode(value), content_type="application/json", headers=headers
-    )

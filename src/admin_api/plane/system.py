@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Final
 
@@ -16,6 +17,7 @@ from admin_api.body import read_query
 from admin_api.errors import ApiError
 from admin_api.openapi import DOCUMENT
 from admin_api.plane import schema
+from admin_api.plane.inspection import Inspections
 from admin_api.sse import Event, Streams
 from state.cell import Cell
 from state.journal import Journal, LogEntry
@@ -28,13 +30,30 @@ _ENCODER: Final = msgspec.json.Encoder()
 _ENTRY_ID: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
+async def nobody_comes(_host: str | None) -> AsyncGenerator[bytes]:
+    """The exchanges of a node without a mesh: none, for ever."""
+    await asyncio.Event().wait()
+    yield b""
+
+
+class Sights(msgspec.Struct, frozen=True):
+    """What the node sees of its work: figures in the Prometheus text format, and exchanges of a host as they end.
+
+    Each exchange is one JSON object; without a host they are all of them. `inspections` let others look into requests.
+    """
+
+    metrics: Callable[[], bytes] = bytes
+    exchanges: Callable[[str | None], AsyncGenerator[bytes]] = nobody_comes
+    inspections: Inspections | None = None
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """What the node says about itself; `stats_interval_s` is the pace of `/stats/stream`."""
 
     version: str
     observed: Cell[Observed]
     journal: Journal
-    metrics: Callable[[], bytes]
+    sights: Sights
     stats_interval_s: float = 2.0
 
 
@@ -70,13 +89,18 @@ class System:
         after = self._resumed(request.headers.get("Last-Event-ID"))
         return await self._streams.serve(request, self._log_events(self._before(limit) if after is None else after))
 
+    async def access_stream(self, request: web.Request) -> web.StreamResponse:
+        """Exchanges as they end, of one host or of all."""
+        host = read_query(request, schema.AccessQuery).host
+        return await self._streams.serve(request, self._access_events(host))
+
     async def sync(self, request: web.Request) -> web.Response:
         """What a control plane wants to know of its worker."""
         return _json({"status": "online", "version": self._node.version, "stats": self._stats()})
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The node's metrics, as Prometheus reads them."""
-        return web.Response(body=self._node.metrics(), headers={"Content-Type": METRICS_TYPE})
+        return web.Response(body=self._node.sights.metrics(), headers={"Content-Type": METRICS_TYPE})
 
     async def openapi(self, request: web.Request) -> web.Response:
         """The description of this API."""
@@ -98,6 +122,11 @@ class System:
     async def _log_events(self, after: int) -> AsyncGenerator[Event]:
         async for entry in self._node.journal.follow(after):
             yield Event(_ENCODER.encode(_line(entry)), id=f"{self._epoch}-{entry.id}")
+
+    async def _access_events(self, host: str | None) -> AsyncGenerator[Event]:
+        async with aclosing(self._node.sights.exchanges(host)) as exchanges:
+            async for exchange in exchanges:
+                yield Event(exchange)
 
     def _resumed(self, last_event_id: str | None) -> int | None:
         """The entry after which a client goes on: all that there is when it last saw the node before a restart."""

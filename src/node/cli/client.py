@@ -40,6 +40,15 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+class NodeError(CommandError):
+    """The node answered with an error of this HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """A failure with its message."""
+        super().__init__(message)
+        self.status = status
+
+
 class AdminClient:
     """Sends one request per connection to the admin API at `base`, signed when there is a secret."""
 
@@ -54,16 +63,40 @@ class AdminClient:
             raise CommandError(f"--admin: {base!r} is not an address such as http://127.0.0.1:8081", 2)
         self._secret = secret
 
-    def call(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """The answer to a request with an optional JSON body; raises CommandError when it is an error, or none came."""
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        wait_s: float = 0.0,
+    ) -> Answer:
+        """The answer to a request with an optional JSON body, which the node may keep back for `wait_s` seconds.
+
+        Raises NodeError when it is an error, and CommandError when none came.
+        """
         payload = b"" if body is None else json.dumps(body).encode()
         fields = {**(headers or {}), **self._signature(payload)}
         if body is not None:
             fields["Content-Type"] = "application/json"
-        answer = self._exchange(method, path, payload, fields)
+        answer = self._exchange(method, path, payload, fields, TIMEOUT_S + wait_s)
         if answer.status >= 400:
-            raise CommandError(f"{method} {path}: {answer.status}: {_reason(answer)}")
+            raise NodeError(answer.status, f"{method} {path}: {answer.status}: {_reason(answer)}")
         return answer
+
+    def events(self, path: str, method: str = "GET", body: object = None) -> Iterator[bytes]:
+        """The data of server-sent events, one after the other, until the node ends the stream; raises CommandError."""
+        payload = b"" if body is None else json.dumps(body).encode()
+        fields = self._signature(payload) | ({} if body is None else {"Content-Type": "application/json"})
+        with self._asking(), closing(self._connect()) as connection:
+            connection.request(method, self._base.path.rstrip("/") + path, payload or None, fields)
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise NodeError(response.status, f"{method} {path}: {response.status}: {_reason(_answer(response))}")
+            for line in response:
+                if line.startswith(b"data: "):
+                    yield line.removeprefix(b"data: ").rstrip(b"\n")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -73,13 +106,17 @@ class AdminClient:
         except (ValueError, LookupError, TypeError, AttributeError):
             raise CommandError(f"{self._base.geturl()} does not answer like a zexio node (see --admin)") from None
 
-    def _exchange(self, method: str, path: str, payload: bytes, fields: Mapping[str, str]) -> Answer:
+    def _exchange(self, method: str, path: str, payload: bytes, fields: Mapping[str, str], timeout_s: float) -> Answer:
+        with self._asking(), closing(self._connect(timeout_s)) as connection:
+            connection.request(method, self._base.path.rstrip("/") + path, payload or None, dict(fields))
+            return _answer(connection.getresponse())
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Around an exchange with the node: what goes wrong with it raises CommandError."""
         where = self._base.geturl()
         try:
-            with closing(self._connect()) as connection:
-                connection.request(method, self._base.path.rstrip("/") + path, payload or None, dict(fields))
-                response = connection.getresponse()
-                return Answer(response.status, dict(response.getheaders()), response.read())
+            yield
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or error
             raise CommandError(
@@ -88,9 +125,9 @@ class AdminClient:
         except ValueError as error:
             raise CommandError(f"the request cannot be sent to {where}: {error}") from None
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self, timeout_s: float = TIMEOUT_S) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._base.scheme == "https" else http.client.HTTPConnection
-        return kind(str(self._base.hostname), self._base.port, timeout=TIMEOUT_S)
+        return kind(str(self._base.hostname), self._base.port, timeout=timeout_s)
 
     def _signature(self, payload: bytes) -> dict[str, str]:
         # contracts/plane.md decision 19: with a timestamp a captured request is worthless after five minutes.
@@ -113,6 +150,10 @@ def connect(options: ClientOptions) -> AdminClient:
         raise CommandError(f"--signature-secret-file: {path}: {error.strerror}") from None
     except SecretError as error:
         raise CommandError(f"--signature-secret-file: {error}") from None
+
+
+def _answer(response: http.client.HTTPResponse) -> Answer:
+    return Answer(response.status, dict(response.getheaders()), response.read())
 
 
 def _reason(answer: Answer) -> str:

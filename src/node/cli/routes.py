@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
-from node.cli.client import AdminClient, Answer, connect
+from node.cli.client import AdminClient, Answer, NodeError, connect
+from node.cli.errors import CommandError
 from node.cli.table import table
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ PAGE = 500
 # What a route that names no access gets, by the name of the setting that decides it: the node's, and not ours.
 DEFAULT_ACCESS: Final = "by_suffix"
 
+_TRIES: Final = 3
 _TARGET: Final = re.compile(r"(?P<url>.+),(?P<weight>[0-9]{1,9})", re.ASCII | re.DOTALL)
 
 
@@ -34,21 +39,64 @@ def ls(options: Namespace) -> None:
 def get(options: Namespace) -> None:
     """Print one route."""
     client = connect(options)
-    _show(client, client.call("GET", _path(options)), as_json=options.json)
+    _show(client, client.call("GET", path(options)), as_json=options.json)
 
 
 def set(options: Namespace) -> None:  # noqa: A001  the command is called that
-    """Create or replace a route and print it."""
+    """Create a route, or change what the options say of one, and print it."""
+    client = connect(options)
+    with client.reading():
+        answer = _replace(client, options) if options.replace else _merge(client, options)
+    _show(client, answer, as_json=options.json)
+
+
+def put(options: Namespace) -> None:
+    """Create or replace a route with what a file says, and print it."""
     conditions = {"If-Match": _tag(options.if_match)} if options.if_match else {}
     client = connect(options)
-    _show(client, client.call("PUT", _path(options), _body(options), conditions), as_json=options.json)
+    _show(client, client.call("PUT", path(options), _document(options.file), conditions), as_json=options.json)
 
 
 def rm(options: Namespace) -> None:
     """Remove a route."""
-    connect(options).call("DELETE", _path(options))
+    connect(options).call("DELETE", path(options))
     if options.json:
         print(json.dumps({"removed": options.host, "path_prefix": options.path_prefix}))
+
+
+def _replace(client: AdminClient, options: Namespace) -> Answer:
+    conditions = {"If-Match": _tag(options.if_match)} if options.if_match else {}
+    return client.call("PUT", path(options), _told(options, {}), conditions)
+
+
+def _merge(client: AdminClient, options: Namespace) -> Answer:
+    """Put the route as it is with what the options say; what they do not name stays.
+
+    A route that somebody else changes between the reading and the writing is read again.
+    """
+    tries = 1 if options.if_match else _TRIES
+    while True:
+        known = _known(client, options)
+        guard = {"If-Match": _tag(str(known["revision"]))} if known else {"If-None-Match": "*"}
+        if options.if_match:
+            guard = {"If-Match": _tag(options.if_match)}
+        tries -= 1
+        try:
+            return client.call("PUT", path(options), {**known, **_told(options, known)}, guard)
+        except NodeError as error:
+            if error.status != HTTPStatus.PRECONDITION_FAILED or not tries:
+                raise
+
+
+def _known(client: AdminClient, options: Namespace) -> dict[str, Any]:
+    """The route as it is; nothing when there is none."""
+    try:
+        found: dict[str, Any] = client.call("GET", path(options)).json()
+    except NodeError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return {}
+    return found
 
 
 def _pages(client: AdminClient, filters: dict[str, str | None]) -> Iterator[dict[str, Any]]:
@@ -61,32 +109,52 @@ def _pages(client: AdminClient, filters: dict[str, str | None]) -> Iterator[dict
         query["cursor"] = page["next_cursor"]
 
 
-def _path(options: Namespace) -> str:
-    path = f"/routes/{quote(options.host, safe='*')}"
-    return path if options.path_prefix == "/" else f"{path}?{urlencode({'path_prefix': options.path_prefix})}"
+def path(options: Namespace, rest: str = "", query: Mapping[str, str] | None = None) -> str:
+    """The path of the route that a command is about, with `rest` below it and a query."""
+    names = {} if options.path_prefix == "/" else {"path_prefix": options.path_prefix}
+    asked = urlencode({**names, **(query or {})})
+    return f"/routes/{quote(options.host, safe='*')}{rest}" + (f"?{asked}" if asked else "")
 
 
-def _body(options: Namespace) -> dict[str, Any]:
-    wanted = {
-        "targets": [_target(text) for text in options.targets],
+def target(text: str) -> dict[str, Any]:
+    """A target as the API takes it, from `URL` or `URL,WEIGHT`."""
+    weighted = _TARGET.fullmatch(text)
+    return {"url": weighted["url"], "weight": int(weighted["weight"])} if weighted else {"url": text}
+
+
+def _document(name: str) -> object:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        return json.loads(text)
+    except OSError as error:
+        raise CommandError(f"--file: {name}: {error.strerror}", 2) from None
+    except ValueError as error:
+        raise CommandError(f"--file: {name} is no JSON: {error}", 2) from None
+
+
+def _told(options: Namespace, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options say of the route that is known as `known`."""
+    said = {
+        "targets": [target(text) for text in options.targets],
         "org_id": options.org,
         "access": options.access,
         "balance": options.balance,
         "path_prefix": options.path_prefix,
         "strip_prefix": options.strip_prefix,
-        "health": {"path": options.health} if options.health else None,
+        "health": {**(known.get("health") or {}), "path": options.health} if options.health else None,
         "retries": options.retries,
         "max_body_bytes": options.max_body,
         "forward_token": options.forward_token,
-        "preserve_host": not options.rewrite_host,
+        "preserve_host": None if options.rewrite_host is None else not options.rewrite_host,
         "https": options.https,
+        "compression": (known.get("compression") or True) if options.compress else None,
     }
-    return {name: value for name, value in wanted.items() if value is not None}
-
-
-def _target(text: str) -> dict[str, Any]:
-    weighted = _TARGET.fullmatch(text)
-    return {"url": weighted["url"], "weight": int(weighted["weight"])} if weighted else {"url": text}
+    told = {name: value for name, value in said.items() if value is not None}
+    if options.access == DEFAULT_ACCESS:
+        told["access"] = None
+    if options.compress is False:
+        told["compression"] = None
+    return told
 
 
 def _tag(text: str) -> str:
@@ -102,12 +170,21 @@ def _show(client: AdminClient, answer: Answer, *, as_json: bool) -> None:
 
 
 def _lines(route: dict[str, Any]) -> str:
-    shown = {**route, "targets": _targets(route), "access": _access(route)}
+    said = {name: value for name, value in route.items() if not _is_empty(value)}
+    shown = {**said, "targets": _targets(route), "access": _access(route)}
     width = max(map(len, shown))
     return "\n".join(
         f"{name.ljust(width)}  {value if isinstance(value, str) else json.dumps(value)}"
         for name, value in shown.items()
     )
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a field says nothing, so that a person need not read it."""
+    if isinstance(value, dict):
+        return all(map(_is_empty, value.values()))
+    # Not by equality alone: 0 equals False, and no retries is something to say.
+    return value is None or value is False or value in ("", [])
 
 
 def _access(route: dict[str, Any]) -> str:
@@ -116,5 +193,8 @@ def _access(route: dict[str, Any]) -> str:
 
 def _targets(route: dict[str, Any]) -> str:
     return " ".join(
-        target["url"] + (f",{target['weight']}" if target["weight"] != 1 else "") for target in route["targets"]
+        each["url"]
+        + (f",{each['weight']}" if each["weight"] != 1 else "")
+        + (" (draining)" if each["draining"] else "")
+        for each in route["targets"]
     )

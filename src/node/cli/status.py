@@ -44,6 +44,7 @@ def _ask(client: AdminClient) -> dict[str, Any]:
 
     return {
         "version": next(iter(metrics.get("zexio_build_info", {})), ""),
+        "compiled": bool(count("zexio_compiled")),
         "revision": count("zexio_desired_revision"),
         "routes": count("zexio_routes"),
         "workers": [
@@ -70,7 +71,7 @@ def _lines(found: dict[str, Any], admin: str) -> list[str]:
     restarts = sum(worker["restarts"] for worker in workers)
     by_status = ", ".join(f"{status} {number}" for status, number in requests.items())
     return [
-        f"zexio {found['version']} at {admin}",
+        f"zexio {found['version']}{' compiled' if found['compiled'] else ''} at {admin}",
         f"routes    {found['routes']} (revision {found['revision']})",
         f"workers   {ready} of {len(workers)} serving, {restarts} restarts" + (f", {behind} behind" if behind else ""),
         f"targets   {targets['known']} known, {targets['down']} down",

@@ -21,6 +21,7 @@ def up(options: Namespace) -> int:
     flags = {
         "--data": options.data,
         "--mesh": options.mesh,
+        "--mesh-tls": options.mesh_tls,
         "--admin": options.admin,
         "--workers": options.workers,
         "--admin-open-to-network": "true" if options.admin_open_to_network else None,

@@ -13,6 +13,7 @@ CONTRACT = {
     ("GET", "/stats/stream"): "public",
     ("GET", "/system/logs"): "public",
     ("GET", "/system/logs/stream"): "public",
+    ("GET", "/access/stream"): "protected",
     ("POST", "/sync"): "protected",
     ("GET", "/metrics"): "public",
     ("GET", "/openapi.json"): "public",
@@ -20,6 +21,17 @@ CONTRACT = {
     ("GET", "/routes/{host}"): "protected",
     ("PUT", "/routes/{host}"): "protected",
     ("DELETE", "/routes/{host}"): "protected",
+    ("POST", "/routes/{host}/pause"): "protected",
+    ("POST", "/routes/{host}/stop"): "protected",
+    ("POST", "/routes/{host}/resume"): "protected",
+    ("POST", "/routes/{host}/drain"): "protected",
+    ("GET", "/routes/{host}/drain"): "protected",
+    ("POST", "/routes/{host}/undrain"): "protected",
+    ("PUT", "/routes/{host}/split"): "protected",
+    ("DELETE", "/routes/{host}/split"): "protected",
+    ("GET", "/routes/{host}/stats"): "protected",
+    ("POST", "/routes/{host}/inspection"): "protected",
+    ("DELETE", "/routes/{host}/inspection"): "protected",
 }
 
 

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from admin_api.plane import schema
 from state.journal import LogEntry
-from state.model import HeaderEdits, HealthCheck, Route, Target, Timeouts
+from state.model import Route, Target
 from state.observed import HostFact
+from state.policies import HealthCheck
+from state.route_rules import fold_route
 
-PAIRS = [
-    (schema.Target, Target),
-    (schema.HealthCheck, HealthCheck),
-    (schema.Timeouts, Timeouts),
-    (schema.HeaderEdits, HeaderEdits),
-    (schema.RouteBody, Route),
-    (schema.Route, Route),
-]
-
-
-@pytest.mark.parametrize(("model", "struct"), PAIRS, ids=[model.__name__ for model, _ in PAIRS])
-def test_model_has_the_fields_of_the_value(model: type[BaseModel], struct: type[msgspec.Struct]) -> None:
-    """A field that is added to one and not to the other is noticed here."""
-    assert set(model.model_fields) == set(struct.__struct_fields__)
+DOCS = (Path(__file__).parent.parent.parent.parent / "docs" / "routes.md").read_text()
 
 
 def test_defaults_are_those_of_the_value() -> None:
     """What the document promises is what `state` does with a field that is not there."""
     route = Route(host="a.example", targets=(Target("http://127.0.0.1:80"),), health=HealthCheck())
     body = schema.RouteBody.model_validate({"targets": [{"url": "http://127.0.0.1:80"}], "health": {}})
-    own = {"host", "path_prefix", "revision"}
+    own = {"host", "path_prefix", "revision", "traffic"}
     expected = {
         name: value for name, value in msgspec.json.decode(msgspec.json.encode(route)).items() if name not in own
     }
     assert body.model_dump(exclude=own) == expected
+
+
+def test_a_body_has_every_field_of_a_route() -> None:
+    """An answer of a GET may be sent back as it came."""
+    assert set(schema.RouteBody.model_fields) == set(Route.__struct_fields__)
 
 
 def test_stats_are_the_seven_of_the_seed() -> None:
@@ -53,7 +50,6 @@ def test_log_line_is_an_entry_without_its_id() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"targets": []},
         {"targets": [{"url": "http://127.0.0.1:80", "weight": -1}]},
         {"targets": [{"url": "http://127.0.0.1:80", "weight": True}]},
         {"targets": [{"url": "ftp://127.0.0.1"}]},
@@ -74,8 +70,34 @@ def test_models_are_strict(body: object) -> None:
         schema.RouteBody.model_validate(body)
 
 
-def test_https_says_what_it_does_today() -> None:
-    """There is no TLS listener yet, and nobody should believe so."""
-    described = schema.RouteBody.model_json_schema()["properties"]["https"]["description"]
-    assert "308" in described
-    assert "on is the same as off" in described
+@pytest.mark.parametrize(
+    ("given", "encodings"),
+    [(True, ["zstd", "br", "gzip"]), ({"encodings": ["br"]}, ["br"]), (False, None), (None, None)],
+)
+def test_a_policy_with_defaults_is_switched_on(given: object, encodings: list[str] | None) -> None:
+    """True is all defaults, false is null."""
+    found = schema.RouteBody.model_validate({"compression": given}).model_dump()["compression"]
+    assert (found and found["encodings"]) == encodings
+
+
+def test_a_field_may_be_added_once_without_a_list() -> None:
+    """Most are."""
+    body = schema.RouteBody.model_validate({"headers": {"add_response": {"Link": "</a>", "Vary": ["A", "B"]}}})
+    assert body.model_dump()["headers"]["add_response"] == {"Link": ["</a>"], "Vary": ["A", "B"]}
+
+
+def test_every_field_is_documented() -> None:
+    """docs/routes.md has a row for each, but for what goes without saying."""
+    documented = set(re.findall(r"`([a-z_]+)`", DOCS))
+    assert set(Route.__struct_fields__) - {"host", "traffic", "revision"} <= documented | {"traffic"}
+
+
+def test_every_example_of_the_documentation_is_a_route() -> None:
+    """And together they show every field that a client can send."""
+    shown: set[str] = set()
+    for text in re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL):
+        fields = schema.RouteBody.model_validate_json(text, strict=True).model_dump(exclude={"traffic", "revision"})
+        fields["basic_auth"] = None
+        fold_route(msgspec.convert({**fields, "host": "a.example", "path_prefix": fields["path_prefix"] or "/"}, Route))
+        shown |= set(msgspec.json.decode(text))
+    assert set(Route.__struct_fields__) - shown == {"host", "traffic", "revision", "strip_prefix"}

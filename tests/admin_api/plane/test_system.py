@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import msgspec
 import pytest
 
 from admin_api.plane import schema
+from admin_api.plane.system import Sights
 from state.observed import HostFact
 from tests.admin_api.served import EventReader, Served, eventually, serve
 
@@ -155,7 +158,7 @@ async def test_sync_says_how_the_worker_is(served: Served) -> None:
 
 async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
     """With the content type that Prometheus knows the format by."""
-    async with serve(tmp_path, metrics=lambda: b"up 1\n") as api, api.client.get("/metrics") as answer:
+    async with serve(tmp_path, sights=Sights(lambda: b"up 1\n")) as api, api.client.get("/metrics") as answer:
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         assert await answer.read() == b"up 1\n"
 
@@ -186,3 +189,29 @@ def message_of(event: dict[str, str]) -> str:
     """The message of the line in an event."""
     message: str = json.loads(event["data"])["message"]
     return message
+
+
+async def test_exchanges_are_shown_as_they_end(tmp_path: Path) -> None:
+    """Of the host that the client names; the source is closed when the client goes."""
+    asked: list[str | None] = []
+    is_closed = asyncio.Event()
+
+    async def exchanges(host: str | None) -> AsyncGenerator[bytes]:
+        asked.append(host)
+        try:
+            yield b'{"status":200}'
+            await asyncio.Event().wait()
+        finally:
+            is_closed.set()
+
+    async with serve(tmp_path, sights=Sights(exchanges=exchanges)) as api:
+        async with api.client.get("/access/stream", params={"host": "shop.example"}) as answer:
+            assert (await EventReader(answer).event())["data"] == '{"status":200}'
+        await is_closed.wait()
+    assert asked == ["shop.example"]
+
+
+async def test_a_node_without_a_mesh_has_no_exchanges(served: Served) -> None:
+    """The stream is open, and nothing comes."""
+    async with served.client.get("/access/stream") as answer:
+        assert answer.status == 200

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from admin_api.plane.system import Sights
 from node.admin import admin_settings, bind, serve
 from node.cli.main import main
 from node.compile import Edge
@@ -58,7 +59,8 @@ async def api(tmp_path: Path, environ: dict[str, str]) -> AsyncIterator[Api]:
     bound = bind("admin.listen", Address("127.0.0.1:0"))
     async with await Store.open(f"sqlite:///{tmp_path / 'zexio.db'}", secrets) as store:
         observer = Observer(store, MeshKeys(settings, Cell(Edge())))
-        runner = await serve(store, admin_settings(settings), bound, Metrics(store, observer.tally).render)
+        sights = Sights(Metrics(store, observer.tally).render, observer.watchers.follow)
+        runner = await serve(store, admin_settings(settings), bound, sights)
         yield Api(f"http://127.0.0.1:{bound.getsockname()[1]}", tmp_path, store, observer)
         await runner.cleanup()
 
@@ -70,8 +72,15 @@ async def answering(text: str, status: int = 200) -> AsyncIterator[str]:
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(status=status, text=text)
 
+    async with serving(web.route("*", "/{path:.*}", answer)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving(*routes: web.RouteDef) -> AsyncIterator[str]:
+    """The address of a program that answers in these ways."""
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
+    app.add_routes(routes)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -115,3 +115,16 @@ def test_a_secret_that_is_none_is_one_line(tmp_path: Path, content: bytes, reaso
     path.write_bytes(content)
     with pytest.raises(CommandError, match=f"^--signature-secret-file: {path} {reason}$"):
         connect(Namespace(admin="http://127.0.0.1:1", signature_secret_file=path))
+
+
+async def test_events_are_read_one_by_one() -> None:
+    """Past heartbeats, names and ids, until the node ends the stream."""
+    async with answering("retry: 1000\n\n: alive\n\nid: 1\ndata: {}\n\ndata: [1]\n\n") as url:
+        assert await asyncio.to_thread(lambda: list(AdminClient(url).events("/x"))) == [b"{}", b"[1]"]
+
+
+async def test_a_stream_that_is_refused_says_why() -> None:
+    """As any other answer."""
+    async with answering('{"error": "Too many streams are open."}', status=503) as url:
+        with pytest.raises(CommandError, match="GET /x: 503: Too many streams"):
+            await asyncio.to_thread(lambda: list(AdminClient(url).events("/x")))

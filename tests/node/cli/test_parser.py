@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from argparse import ArgumentTypeError
 
 import pytest
 
-from node.cli.parser import DEFAULT_ADMIN, build, duration
+from node.cli.parser import build
 from node.version import version
 
 COMMANDS = [
@@ -16,7 +15,17 @@ COMMANDS = [
     ["routes", "ls"],
     ["routes", "get", "a.example.com"],
     ["routes", "set", "a.example.com", "http://127.0.0.1:1"],
+    ["routes", "put", "a.example.com", "--file", "-"],
     ["routes", "rm", "a.example.com"],
+    ["routes", "pause", "a.example.com"],
+    ["routes", "stop", "a.example.com"],
+    ["routes", "resume", "a.example.com"],
+    ["routes", "drain", "a.example.com", "http://127.0.0.1:1"],
+    ["routes", "undrain", "a.example.com", "http://127.0.0.1:1"],
+    ["routes", "split", "a.example.com", "http://127.0.0.1:1", "--share", "0.1"],
+    ["routes", "unsplit", "a.example.com"],
+    ["routes", "stats", "a.example.com"],
+    ["logs", "-f"],
     ["tokens", "issue", "--org", "org_a"],
     ["demo"],
 ]
@@ -38,33 +47,10 @@ def test_what_is_not_a_command_is_refused(arguments: list[str], capsys: pytest.C
     assert capsys.readouterr().err.endswith("--help)\n")
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("1h", 3600), ("7d", 604_800)])
-def test_a_duration(text: str, seconds: int) -> None:
-    """A number, with a unit or in seconds."""
-    assert duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "1y", "h", "1.5h", "٣", "3651d", "9" * 5000])
-def test_what_is_not_a_duration_is_refused(text: str) -> None:
-    """Zero would be a token that is never valid, and a hundred years one that is never renewed."""
-    with pytest.raises(ArgumentTypeError):
-        duration(text)
-
-
-@pytest.mark.parametrize(
-    "arguments", [["get", "\udcff"], ["rm", "a", "--path-prefix", "\udcff"], ["ls", "-q", "\udcff"]]
-)
-def test_what_no_url_can_carry_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Bytes of another encoding arrive as characters that cannot be encoded."""
-    with pytest.raises(SystemExit):
-        build().parse_args(["routes", *arguments])
-    assert "is not text in UTF-8" in capsys.readouterr().err
-
-
 def test_the_admin_api_may_be_named_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """ZEXIO_ADMIN serves for every command of a shell; the flag is stronger."""
     monkeypatch.delenv("ZEXIO_ADMIN", raising=False)
-    assert build().parse_args(["status"]).admin == DEFAULT_ADMIN
+    assert build().parse_args(["status"]).admin == "http://127.0.0.1:8081"
     monkeypatch.setenv("ZEXIO_ADMIN", "http://node:1")
     assert build().parse_args(["status"]).admin == "http://node:1"
     assert build().parse_args(["status", "--admin", "http://other:1"]).admin == "http://other:1"

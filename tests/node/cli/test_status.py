@@ -7,6 +7,7 @@ import json
 import pytest
 
 from mesh.channel import WorkerReport
+from mesh.code import is_compiled
 from node.cli.status import samples
 from node.host import measure
 from node.version import version
@@ -45,7 +46,7 @@ async def test_a_person_sees_how_the_node_is(zexio: Zexio, running: Api) -> None
     result = await zexio("status", "--admin", running.url)
     lines = result.out.splitlines()
     assert result.code == 0
-    assert lines[0] == f"zexio {version()} at {running.url}"
+    assert lines[0] == f"zexio {version()}{' compiled' if is_compiled() else ''} at {running.url}"
     assert "routes    0 (revision 0)" in lines
     assert "workers   1 of 1 serving, 0 restarts" in lines
     assert "requests  7 (2xx 6, 4xx 1)" in lines

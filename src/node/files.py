@@ -1,0 +1,60 @@
+"""What settings name by the path of a file, and the data plane is given by content: certificates, the error page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mesh.routes import Certificate
+from node import certificates
+from node.settings import CannotStart, Settings
+
+MAX_PAGE_BYTES: Final = 256 * 1024
+
+
+class Files(msgspec.Struct, frozen=True, kw_only=True):
+    """What the files held when they were read."""
+
+    certificates: tuple[Certificate, ...] = ()
+    error_page: str = ""
+
+
+def read_files(settings: Settings) -> Files:
+    """What the files hold now; raises CannotStart, which names the setting and the file."""
+    try:
+        found = certificates.load(settings.tls.certificates)
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"tls.certificates: {_reason(error)}") from None
+    _check_default(settings.tls.default, found)
+    return Files(certificates=found, error_page=_page(settings.mesh.error_page))
+
+
+def _page(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        page = path.read_bytes()
+        if len(page) > MAX_PAGE_BYTES:
+            raise CannotStart(f"mesh.error_page: {path} is larger than {MAX_PAGE_BYTES} bytes")
+        return page.decode()
+    except OSError as error:
+        raise CannotStart(f"mesh.error_page: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CannotStart(f"mesh.error_page: {path} is no text in UTF-8") from None
+
+
+def _check_default(name: str | None, found: tuple[Certificate, ...]) -> None:
+    # Visitors would get no certificate at all, and nobody would know why.
+    if name is not None and not any(_covers(each, name.lower()) for each in found):
+        raise CannotStart(f"tls.default: {name} is in no certificate of tls.certificates")
+
+
+def _covers(certificate: Certificate, name: str) -> bool:
+    return name in certificate.names or f"*.{name.partition('.')[2]}" in certificate.names
+
+
+def _reason(error: Exception) -> str:
+    named = isinstance(error, OSError) and error.filename
+    return f"{named} cannot be read: {error.strerror}" if named and isinstance(error, OSError) else str(error)
