@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mesh.routes import Route, Target
+from mesh.policies import Target
+from mesh.routes import Route
 from tests.adversity.verdict import HOST, Door, request
 from tests.support.client import Answer, ask
 from tests.support.mesh_node import route_to, start_mesh

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mesh.routes import MeshSettings, Route, Target
+from mesh.policies import Target
+from mesh.routes import MeshSettings, Route
 from tests.adversity.verdict import Door, request
 from tests.support.client import ask
 from tests.support.mesh_node import HOST, route_to, start_mesh

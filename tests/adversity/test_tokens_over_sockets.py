@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from mesh.routes import MeshSettings, Route, Target
+from mesh.policies import Target
+from mesh.routes import MeshSettings, Route
 from tests.adversity.token_cases import Attack, attacks
 from tests.adversity.verdict import barrier, request
 from tests.support.client import Answer, Visitor

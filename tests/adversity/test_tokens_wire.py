@@ -16,7 +16,8 @@ import jwt
 import msgspec
 import pytest
 
-from mesh.routes import AccessKeys, Route, Target, VerifyKey
+from mesh.policies import Target
+from mesh.routes import AccessKeys, Route, VerifyKey
 from tests.adversity.verdict import NEXT, Door, barrier, request
 from tests.support.client import Visitor, ask
 from tests.support.mesh_node import route_to, start_mesh

@@ -196,7 +196,7 @@ async def spawn(*arguments: str, environ: Mapping[str, str] = _NOTHING) -> async
         *("-m", "node.cli.main", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={"PATH": os.environ["PATH"], **environ},
+        env={**{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}, **environ},
     )
 
 

@@ -22,6 +22,8 @@ AT_ONCE: Final = 100
 DESCRIPTORS: Final = VISITORS + 1_000
 MOST_BYTES_EACH: Final = 8 * 1024
 CHANGES: Final = 50
+# All of them come from the same address here.
+ONE_CROWD: Final = {"ZEXIO_MESH_MAX_CONNECTIONS_PER_ADDRESS": str(VISITORS)}
 REQUEST: Final = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -81,7 +83,7 @@ def _descriptors() -> Iterator[None]:
 @pytest.mark.usefixtures("_descriptors")
 async def test_ten_thousand_connections_are_held(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Each makes a request, stays, and makes another one while routes change; none is lost, and none costs much."""
-    async with Stage(_origin) as origin, RunningNode(tmp_path / "data") as node:
+    async with Stage(_origin) as origin, RunningNode(tmp_path / "data", environ=ONE_CROWD) as node:
         target = f"http://127.0.0.1:{origin.port}"
         await node.put(HOST, target)
         with ExitStack() as leaving:
