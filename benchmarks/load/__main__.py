@@ -19,21 +19,51 @@ from benchmarks.load import machine, report
 from benchmarks.load.bench import QUICK, Bench, Plan
 from benchmarks.load.process import StartError
 from benchmarks.load.row import Row
-from benchmarks.load.scenarios import aborts, body, change, idle, latency, plain, routes, tenant
+from benchmarks.load.scenarios import (
+    aborts,
+    attackers,
+    body,
+    change,
+    churn,
+    h2,
+    handshakes,
+    idle,
+    killed,
+    latency,
+    pause,
+    plain,
+    routes,
+    soak,
+    tenant,
+    tls,
+    websocket,
+    workers,
+)
 
 RESULTS = Path("benchmarks/results")
 NEEDED = ("wrk", "nginx", "taskset")
 
 SCENARIOS: dict[str, Callable[[Bench], list[Row]]] = {
     "plain": plain.run,
+    "tls": tls.run,
+    "handshakes": handshakes.run,
+    "h2": h2.run,
+    "websocket": websocket.run,
     "tenant": tenant.run,
     "routes": routes.run,
     "latency": latency.run,
+    "workers": workers.run,
     "idle": idle.run,
     "body": body.run,
     "change": change.run,
     "aborts": aborts.run,
+    "changes-under-load": churn.run,
+    "target-killed": killed.run,
+    "pause": pause.run,
+    "attackers": attackers.run,
 }
+# Not part of a run unless asked for.
+LONG: dict[str, Callable[[Bench], list[Row]]] = {"soak": soak.run}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -46,6 +76,8 @@ def main(argv: Sequence[str]) -> int:
         say(f"Not found: {', '.join(missing)}. The Debian packages are in benchmarks/debian-packages.txt.")
         return 2
     plan = QUICK if options.quick else Plan()
+    if options.soak:
+        plan, options.only = msgspec.structs.replace(plan, soak_s=options.soak), ["soak"]
     if options.rounds:
         plan = msgspec.structs.replace(plan, rounds=options.rounds)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -74,8 +106,9 @@ def say(line: str) -> None:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description="zexio and its peers side by side")
     parser.add_argument("--quick", action="store_true", help="one short round of everything, under a minute")
-    parser.add_argument("--only", action="append", choices=SCENARIOS, help="one scenario; may be repeated")
+    parser.add_argument("--only", action="append", choices={**SCENARIOS, **LONG}, help="one scenario; may be repeated")
     parser.add_argument("--skip", action="append", default=[], help="leave a proxy out, caddy for example")
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="mixed traffic for so long, and nothing else")
     parser.add_argument("--rounds", type=int, help="how often each peer is measured (3, with --quick 1)")
     return parser.parse_args(argv)
 
@@ -87,7 +120,7 @@ def _measure(plan: Plan, names: Sequence[str]) -> list[Row]:
         bench.open()
         for name in names:
             began = time.monotonic()
-            found = SCENARIOS[name](bench)
+            found = {**SCENARIOS, **LONG}[name](bench)
             rows += found
             shown = report.text(found) if found else "nothing to measure here"
             say(f"\n{name} ({time.monotonic() - began:.0f} s)\n{shown}")

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.load import measure, nginx, seed, wrk, zexio
-from benchmarks.load.heads import SITE, UPLOAD_SITE, Variant, head, heads
+from benchmarks.load import grpc, measure, nginx, seed, wrk, zexio
+from benchmarks.load.certificate import write_certificate
+from benchmarks.load.front import Front
+from benchmarks.load.heads import ECHO_SITE, GRPC_SITE, SITE, UPLOAD_SITE, Variant, head, heads
 from benchmarks.load.peers import PEERS, is_installed
 from benchmarks.load.process import Program, Running, StartError, free_port, running
 from benchmarks.load.zexio import ORGANIZATION, TENANT_SITE, Admin, Shape
@@ -22,6 +24,8 @@ from benchmarks.load.zexio import ORGANIZATION, TENANT_SITE, Admin, Shape
 OTHER_ANSWER = "Other target!"
 ANSWERS_WITHIN_S = 10.0
 OPEN_FILES = 65_536
+
+SITES = (SITE, UPLOAD_SITE, ECHO_SITE, GRPC_SITE)
 
 ZEXIO = {"zexio": Shape(), "zexio + log": Shape(name="zexio + log", access_log=True)}
 
@@ -40,6 +44,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     changes: int = 50
     background_s: float = 4.0
     aborts: int = 300
+    messages_s: float = 2.0
+    churn_s: float = 60.0
+    kills: int = 3
+    attack_s: float = 6.0
+    attack_rounds: int = 2
+    soak_s: float = 600.0
     skip: tuple[str, ...] = ()
 
 
@@ -54,6 +64,11 @@ QUICK = Plan(
     changes=10,
     background_s=1.5,
     aborts=60,
+    messages_s=1.0,
+    churn_s=4.0,
+    kills=1,
+    attack_s=5.0,
+    attack_rounds=1,
 )
 
 
@@ -79,22 +94,34 @@ class Bench:
         self._count = 0
 
     def open(self) -> None:
-        """Bind this process to the load core and start the origin and the sink of uploads there."""
+        """Bind this process to the load core and start the origins there."""
         os.sched_setaffinity(0, {self.load_core})
         raise_open_files()
-        self.origin_port, self.other_port, self.sink_port = free_port(), free_port(), free_port()
+        self.pem = write_certificate(self.directory / "site.pem", (*SITES, TENANT_SITE))
+        self.origin_port, self.other_port, self.grpc_port = free_port(), free_port(), free_port()
+        self.sink_port, self.echo_port = free_port(), free_port()
         origin = nginx.origin(self.origin_port, self.other_port, OTHER_ANSWER)
-        sink_argv = (sys.executable, "-m", "benchmarks.load.sink", str(self.sink_port))
-        sink = Program(name="sink", port=self.sink_port, argv=sink_argv, env={"PYTHONPATH": str(Path.cwd())})
-        for each in (origin, sink):
-            self._stack.enter_context(running(each, self._folder(each.name), (self.load_core,)))
-        with (self.directory / "01-origin" / nginx.BIG_FILE).open("wb") as big:
+        self.origin = self.start(origin, (self.load_core,))
+        for name, port in (("sink", self.sink_port), ("echo", self.echo_port)):
+            self.start(own_program(name, port), (self.load_core,))
+        if grpc.is_installed():
+            self.start(grpc.origin(self.grpc_port), (self.load_core,))
+        with (self.origin.directory / nginx.BIG_FILE).open("wb") as big:
             big.truncate(self.plan.body_bytes)
 
     @property
     def sites(self) -> dict[str, int]:
         """The sites that every peer serves, each with the port of its origin."""
-        return {SITE: self.origin_port, UPLOAD_SITE: self.sink_port}
+        ports = (self.origin_port, self.sink_port, self.echo_port, self.grpc_port)
+        return dict(zip(SITES, ports, strict=True))
+
+    def start(self, program: Program, cores: tuple[int, ...]) -> Running:
+        """Start a program that runs to the end of the run."""
+        return self._stack.enter_context(running(program, self.folder(program.name), cores))
+
+    def front(self, workers: int = 1) -> Front:
+        """Ports of its own for one more peer."""
+        return Front(port=free_port(), tls_port=free_port(), pem=self.pem, sites=self.sites, workers=workers)
 
     def installed(self, *names: str) -> list[str]:
         """Those of the peers that can be started here."""
@@ -115,24 +142,29 @@ class Bench:
             with self.node(ZEXIO[name]) as node:
                 yield node.running
             return
-        program = PEERS[name](free_port(), self.sites)
-        with running(program, self._folder(name), (self.proxy_core,)) as peer:
+        with self.other(PEERS[name](self.front())) as peer:
+            yield peer
+
+    @contextmanager
+    def other(self, program: Program, cores: tuple[int, ...] = ()) -> Iterator[Running]:
+        """A peer that is configured for one scenario, on the proxy core unless others are named."""
+        with running(program, self.folder(program.name), cores or (self.proxy_core,)) as peer:
             await_answer(peer.port, SITE)
             yield peer
 
     @contextmanager
-    def node(self, shape: Shape) -> Iterator[Node]:
-        """A zexio that serves the sites and the tenant route."""
+    def node(self, shape: Shape, cores: tuple[int, ...] = ()) -> Iterator[Node]:
+        """A zexio that serves the sites and the tenant route, on the proxy core unless others are named."""
         admin_port = free_port()
-        folder = self._folder(shape.name)
+        folder = self.folder(shape.name)
         if shape.seeded:
             zexio.copy_seed(shape.seeded, folder)
-        program = zexio.program(shape, free_port(), admin_port)
-        with running(program, folder, (self.proxy_core,)) as peer:
+        program = zexio.program(shape, self.front(), admin_port)
+        with running(program, folder, cores or (self.proxy_core,)) as peer:
             admin = Admin(admin_port)
             zexio.await_health(peer, admin)
             for site, target in self.sites.items():
-                admin.put_route(site, target)
+                admin.put_route(site, target, scheme="h2c" if site == GRPC_SITE else "http")
             admin.put_route(TENANT_SITE, self.origin_port, access="tenant", org_id=ORGANIZATION)
             await_answer(peer.port, SITE)
             yield Node(peer, admin)
@@ -140,7 +172,7 @@ class Bench:
     def seeded(self) -> Path:
         """A data folder that holds the many routes of the plan, made on first use."""
         if self._seeded is None:
-            self._seeded = self._folder("seeded")
+            self._seeded = self.folder("seeded")
             seed.seed_routes(self._seeded, self.plan.routes, self.origin_port)
         return self._seeded
 
@@ -148,34 +180,38 @@ class Bench:
         """A wrk script that sends the requests in turn."""
         return wrk.write_script(self.directory / f"{name}.lua", requests)
 
-    def warm(self, peer: Running, script: Path) -> None:
+    def warm(self, peer: Running, script: Path, *, tls: bool = False) -> None:
         """Load a peer without looking."""
-        wrk.run(script, peer.port, self.plan.warm_seconds, self.load_core)
+        wrk.run(script, peer.tls_port if tls else peer.port, self.plan.warm_seconds, (self.load_core,), tls=tls)
 
-    def load(self, peer: Running, script: Path) -> dict[str, float]:
+    def load(self, peer: Running, script: Path, *, tls: bool = False, cores: tuple[int, ...] = ()) -> dict[str, float]:
         """Load a peer and say what it did with it; CPU is that of all its processes."""
-        before, workers_before = measure.cpu(peer.tree()), measure.cpu(peer.workers())
-        load = wrk.run(script, peer.port, self.plan.seconds, self.load_core)
-        used, by_workers = measure.cpu(peer.tree()) - before, measure.cpu(peer.workers()) - workers_before
-        each = 1e6 / load.requests if load.requests else 0.0
+        port = peer.tls_port if tls else peer.port
+        with measure.spending(peer) as spent:
+            load = wrk.run(script, port, self.plan.seconds, cores or (self.load_core,), tls=tls)
         return {
             "requests_s": load.per_second,
             "p50_ms": load.p50_us / 1e3,
             "p99_ms": load.p99_us / 1e3,
-            "cpu_us": used.total_s * each,
-            "user_us": used.user_s * each,
-            "system_us": used.system_s * each,
-            "worker_cpu_us": by_workers.total_s * each,
+            **spent.per(load.requests),
             "rss_mib": measure.rss_bytes(peer.workers()) / 2**20,
             "rss_all_mib": measure.rss_bytes(peer.tree()) / 2**20,
+            "load_busy": load.busy,
             "failed": load.failed,
         }
 
-    def _folder(self, name: str) -> Path:
+    def folder(self, name: str) -> Path:
+        """A new folder in that of the run."""
         self._count += 1
         folder = self.directory / f"{self._count:02d}-{name.replace(' + ', '-').replace(' ', '-')}"
         folder.mkdir(mode=0o700)
         return folder
+
+
+def own_program(module: str, port: int, *arguments: str) -> Program:
+    """An origin of this folder: `benchmarks.load.MODULE`."""
+    argv = (sys.executable, "-m", f"benchmarks.load.{module}", str(port), *arguments)
+    return Program(name=module, port=port, argv=argv, env={"PYTHONPATH": str(Path.cwd())})
 
 
 def raise_open_files() -> int:

@@ -10,6 +10,8 @@ Variant = Literal["same", "varied", "unique"]
 
 SITE = "www.bench.test"
 UPLOAD_SITE = "upload.bench.test"
+ECHO_SITE = "echo.bench.test"
+GRPC_SITE = "grpc.bench.test"
 VARIED = 64
 # What a generator replaces by the number of the request, and the path whose answers never repeat either.
 NUMBER = "@@@@@@@@"
@@ -66,3 +68,8 @@ def heads(variant: Variant, hosts: Sequence[str] = (SITE,), tokens: Sequence[str
         )
         for index in range(count)
     ]
+
+
+def closing(requests: Sequence[str]) -> list[str]:
+    """The same heads from a visitor who asks once per connection."""
+    return [each.replace("Connection: keep-alive", "Connection: close") for each in requests]

@@ -11,11 +11,15 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from mesh.code import is_compiled
+
 _VERSION_OF = {
     "nginx": ("nginx", "-v"),
     "haproxy": ("haproxy", "-v"),
     "caddy": ("caddy", "version"),
     "wrk": ("wrk", "-v"),
+    "h2load": ("h2load", "--version"),
+    "openssl": ("openssl", "version"),
 }
 _PACKAGES = ("zexio", "uvloop", "httptools", "aiohttp", "msgspec")
 
@@ -31,6 +35,7 @@ def describe(command: str) -> dict[str, object]:
         "kernel": platform.release(),
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
+        "zexio_code": "compiled" if is_compiled() else "Python",
         "versions": {**_programs(), **_packages()},
     }
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from benchmarks.load.process import Running
+
 PEAK_EVERY_S = 0.02
 
 
@@ -41,6 +43,34 @@ def cpu(processes: Iterable[psutil.Process]) -> Cpu:
             times = process.cpu_times()
             total += Cpu(times.user + times.children_user, times.system + times.children_system)
     return total
+
+
+class Spent:
+    """What a peer spent during a block; 0 until the block has ended."""
+
+    __slots__ = ("all", "workers")
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.all = self.workers = Cpu()
+
+    def per(self, count: int) -> dict[str, float]:
+        """The time of all processes, in microseconds for each of `count`."""
+        each = 1e6 / count if count else 0.0
+        return {
+            "cpu_us": self.all.total_s * each,
+            "user_us": self.all.user_s * each,
+            "system_us": self.all.system_s * each,
+            "worker_cpu_us": self.workers.total_s * each,
+        }
+
+
+@contextmanager
+def spending(peer: Running) -> Iterator[Spent]:
+    """Count the CPU time of all processes of a peer for as long as the block runs."""
+    spent, before, workers_before = Spent(), cpu(peer.tree()), cpu(peer.workers())
+    yield spent
+    spent.all, spent.workers = cpu(peer.tree()) - before, cpu(peer.workers()) - workers_before
 
 
 def rss_bytes(processes: Iterable[psutil.Process]) -> int:

@@ -1,4 +1,4 @@
-"""The open-loop load generator sends at a fixed rate, whether answers come or not; arguments: PORT HOST RATE SECONDS.
+"""The open-loop load generator sends at a fixed rate, whether answers come or not.
 
 Two latencies are reported. `scheduled` runs from the moment a request was due, so a proxy (or generator) that stalls is
 charged for every request that had to wait: no coordinated omission. `sent` runs from the moment the bytes were written.
@@ -7,24 +7,36 @@ charged for every request that had to wait: no coordinated omission. `sent` runs
 from __future__ import annotations
 
 import gc
-import json
-import os
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
 
 import msgspec
 
+from benchmarks.load import background
+from benchmarks.load.certificate import visitor_context
 from benchmarks.load.heads import heads
 from benchmarks.load.nginx import ANSWER
 
 CONNECTIONS = 64
 DRAIN_S = 1.0
+WARM_S = 0.3
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """What the generator is to do."""
+
+    port: int
+    host: str
+    rate: float
+    seconds: float
+    tls: bool = False
 
 
 class Paced(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +56,7 @@ class Paced(msgspec.Struct, frozen=True, kw_only=True):
 class Pacer:
     """Connections that take turns, and the latencies measured on them."""
 
-    def __init__(self, port: int, requests: Sequence[bytes]) -> None:
+    def __init__(self, order: Pace, requests: Sequence[bytes]) -> None:
         """Connect to the loopback port."""
         self.requests = requests
         self.epoll = select.epoll()
@@ -53,9 +65,12 @@ class Pacer:
         self.begun: dict[int, tuple[float, float]] = {}
         self.scheduled: list[float] = []
         self.sent: list[float] = []
+        context = visitor_context() if order.tls else None
         for _ in range(CONNECTIONS):
-            connection = socket.create_connection(("127.0.0.1", port))
+            connection = socket.create_connection(("127.0.0.1", order.port))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context:
+                connection = context.wrap_socket(connection, server_hostname=order.host)
             connection.setblocking(False)
             self.sockets[connection.fileno()] = connection
             self.free.append(connection.fileno())
@@ -82,31 +97,37 @@ class Pacer:
 
     def _receive(self) -> None:
         for fileno, _ in self.epoll.poll(0):
-            data = self.sockets[fileno].recv(65536)
-            if not data:
-                raise ConnectionError("the proxy closed a connection under load")
+            connection = self.sockets[fileno]
+            data = _read(connection) if isinstance(connection, ssl.SSLSocket) else connection.recv(65536)
             if data.endswith(ANSWER):
                 now, (due, sent) = time.perf_counter(), self.begun.pop(fileno)
                 self.scheduled.append(now - due)
                 self.sent.append(now - sent)
                 self.free.append(fileno)
+            elif not data and not isinstance(connection, ssl.SSLSocket):
+                raise ConnectionError("the proxy closed a connection under load")
 
 
-def start(port: int, host: str, rate: float, seconds: float) -> subprocess.Popen[str]:
+def _read(connection: ssl.SSLSocket) -> bytes:
+    """All that has come: epoll does not see what lies in a TLS socket; a session ticket alone gives nothing."""
+    data = b""
+    with suppress(ssl.SSLWantReadError):
+        while more := connection.recv(65536):
+            data += more
+            if data.endswith(ANSWER):
+                return data
+        raise ConnectionError("the proxy closed a connection under load")
+    return data
+
+
+def start(order: Pace) -> subprocess.Popen[str]:
     """Run the generator as a process of its own, on the core of the caller."""
-    argv = [sys.executable, "-m", "benchmarks.load.pace", str(port), host, str(rate), str(seconds)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    return background.start("pace", order)
 
 
 def finish(generator: subprocess.Popen[str]) -> Paced:
     """Wait for a generator and read its report; raises OSError when it failed."""
-    try:
-        output, _ = generator.communicate(timeout=120)
-    finally:
-        generator.kill()
-    if generator.returncode:
-        raise OSError(f"the paced generator failed with {generator.returncode}")
-    return msgspec.json.decode(output, type=Paced)
+    return background.finish(generator, Paced)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -115,29 +136,29 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1e3
 
 
-def main(port: int, host: str, rate: float, seconds: float) -> None:
-    """Run and print the report as JSON."""
-    pacer = Pacer(port, [each.encode() for each in heads("varied", (host,))])
-    pacer.run(rate, min(0.3, seconds))
+def main(order: Pace) -> None:
+    """Run and hand in the report."""
+    pacer = Pacer(order, [each.encode() for each in heads("varied", (order.host,))])
+    pacer.run(order.rate, min(WARM_S, order.seconds))
     pacer.scheduled.clear()
     pacer.sent.clear()
     gc.disable()
     began, busy = time.perf_counter(), time.process_time()
-    pacer.run(rate, seconds)
+    pacer.run(order.rate, order.seconds)
     took, busy = time.perf_counter() - began, time.process_time() - busy
-    report = {
-        "wanted": int(rate * seconds),
-        "answered": len(pacer.scheduled),
-        "per_second": len(pacer.scheduled) / took,
-        "busy": busy / took,
-        "scheduled_p50_ms": quantile(pacer.scheduled, 0.5),
-        "scheduled_p99_ms": quantile(pacer.scheduled, 0.99),
-        "scheduled_max_ms": quantile(pacer.scheduled, 1.0),
-        "sent_p50_ms": quantile(pacer.sent, 0.5),
-        "sent_p99_ms": quantile(pacer.sent, 0.99),
-    }
-    sys.stdout.write(json.dumps(report))
+    report = Paced(
+        wanted=int(order.rate * order.seconds),
+        answered=len(pacer.scheduled),
+        per_second=len(pacer.scheduled) / took,
+        busy=busy / took,
+        scheduled_p50_ms=quantile(pacer.scheduled, 0.5),
+        scheduled_p99_ms=quantile(pacer.scheduled, 0.99),
+        scheduled_max_ms=quantile(pacer.scheduled, 1.0),
+        sent_p50_ms=quantile(pacer.sent, 0.5),
+        sent_p99_ms=quantile(pacer.sent, 0.99),
+    )
+    background.hand_in(report)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
+    main(background.order_of(sys.argv[1], Pace))

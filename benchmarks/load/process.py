@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import psutil
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 3.0
+LOWEST_PORT = 10_240
 
 
 class StartError(Exception):
@@ -23,11 +25,12 @@ class StartError(Exception):
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """What to start: `port` is where it answers, `files` are written to its folder first."""
+    """What to start: `port` is where it answers (`tls_port` over TLS), `files` are written to its folder first."""
 
     name: str
     argv: tuple[str, ...]
     port: int
+    tls_port: int = 0
     env: dict[str, str] = {}
     files: dict[str, str] = {}
 
@@ -49,6 +52,11 @@ class Running(msgspec.Struct, frozen=True):
         """The loopback port where it answers."""
         return self.program.port
 
+    @property
+    def tls_port(self) -> int:
+        """The loopback port where it answers over TLS, 0 without one."""
+        return self.program.tls_port
+
     def tree(self) -> list[psutil.Process]:
         """The process and all its descendants."""
         root = psutil.Process(self.pid)
@@ -61,10 +69,16 @@ class Running(msgspec.Struct, frozen=True):
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on now, and that no connection takes meanwhile.
+
+    The kernel gives connections ports of a range of their own, so one below it stays free.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(LOWEST_PORT, max(first, LOWEST_PORT + 10_000))
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

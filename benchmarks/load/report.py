@@ -8,12 +8,21 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.load.chart import draw
-from benchmarks.load.goals import Goal, judge
+from benchmarks.load.goal import Goal
+from benchmarks.load.goals import judge
 from benchmarks.load.row import Row
 
 # Column titles by value; a value that is not here is saved and not shown.
 COLUMNS = {
+    "handshakes_s": "handshakes/s",
+    "handshake_us": "CPU us/handshake",
+    "resumed": "resumed",
+    "messages_s": "messages/s",
+    "messages_cpu_s": "messages/CPU second",
+    "message_us": "CPU us/message",
     "requests_s": "requests/s",
+    "requests_cpu_s": "requests/CPU second",
+    "capacity_s": "requests/s with a core each",
     "of_saturation": "of saturation",
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
@@ -24,6 +33,9 @@ COLUMNS = {
     "cpu_us": "CPU us/request",
     "user_us": "user",
     "system_us": "system",
+    "load_busy": "load busy",
+    "busiest": "of it the busiest worker",
+    "cores_busy": "cores busy",
     "rss_mib": "RSS MiB",
     "rss_all_mib": "RSS all MiB",
     "connections": "connections",
@@ -37,11 +49,32 @@ COLUMNS = {
     "rss_peak_mib": "peak RSS MiB",
     "rss_growth_mib": "growth MiB",
     "changes": "changes",
+    "changes_s": "changes/s",
+    "cut": "WebSockets cut",
+    "quiet_p99_ms": "p99 ms in peace",
+    "times_p99": "times",
+    "attackers": "attackers",
+    "cut_off": "cut off",
+    "refused": "refused",
+    "at_once": "most at once",
+    "longest_s": "longest s",
+    "kills": "kills",
+    "paused_ms": "paused ms",
+    "requests": "requests",
     "put_p50_ms": "PUT p50 ms",
     "put_p99_ms": "PUT p99 ms",
     "live_p50_ms": "live p50 ms",
     "live_p99_ms": "live p99 ms",
     "aborted": "aborted",
+    "first_rss_mib": "RSS MiB first",
+    "begin_rss_mib": "settled",
+    "end_rss_mib": "at the end",
+    "gained_rss_mib": "growth",
+    "begin_files": "files settled",
+    "end_files": "at the end",
+    "gained_files": "growth",
+    "gained_threads": "threads growth",
+    "done": "done",
     "files_before": "files before",
     "files_after": "files after",
     "answers": "answers",
@@ -64,8 +97,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The rows of one scenario as an aligned table."""
-    return _aligned(_lines(rows))
+    """The rows of one scenario as an aligned table, with a word on those that have one."""
+    return "\n".join([_aligned(_lines(rows)), *_words(rows)])
 
 
 def goals_text(goals: Sequence[Goal]) -> str:
@@ -78,10 +111,12 @@ def markdown(report: Report) -> str:
     machine = report.machine
     versions = ", ".join(f"{name} {number}" for name, number in _versions(machine).items())
     made = f"`{machine['command']}`, {machine['date']}, commit {machine['commit']}, {machine['cores']} cores of"
-    parts = [f"{made} {machine['cpu']}, Linux {machine['kernel']}, Python {machine['python']}, {versions}."]
+    parts = [f"{made} {machine['cpu']}, Linux {machine['kernel']}, Python {machine['python']}, {versions};"]
+    parts[0] += f" the hot modules of zexio: {machine['zexio_code']}."
     for scenario in dict.fromkeys(row.scenario for row in report.rows):
         parts.append(f"**{scenario}**")
-        parts.append(_markdown(_lines([row for row in report.rows if row.scenario == scenario])))
+        rows = [row for row in report.rows if row.scenario == scenario]
+        parts += [_markdown(_lines(rows)), *_words(rows)]
     parts += ["**goals**", _markdown(_goal_lines(report.goals)), *_notes(report.goals)]
     return "\n\n".join(parts) + "\n"
 
@@ -110,14 +145,22 @@ def _lines(rows: Sequence[Row]) -> list[Line]:
     names = [name for name in COLUMNS if any(name in row.values for row in rows)]
     if not any(row.values.get("failed") for row in rows):
         names = [name for name in names if name != "failed"]
-    compared = any(row.ratio is not None for row in rows)
-    titles = ["", "variant", *(COLUMNS[name] for name in names), *(["ratio"] if compared else [])]
-    return [titles, *([row.subject, row.variant, *_cells(row, names, compared=compared)] for row in rows)]
+    lines = [["", "variant", *(COLUMNS[name] for name in names)]]
+    lines += ([row.subject, row.variant, *(_number(row.values.get(name)) for name in names)] for row in rows)
+    if any(row.ratio is not None for row in rows):
+        _add(lines, "ratio", ("-" if row.ratio is None else f"{row.ratio:.2f}x" for row in rows))
+    if any(row.verdict for row in rows):
+        _add(lines, "verdict", (row.verdict or "-" for row in rows))
+    return lines
 
 
-def _cells(row: Row, names: Iterable[str], *, compared: bool) -> Line:
-    cells = [_number(row.values.get(name)) for name in names]
-    return [*cells, "-" if row.ratio is None else f"{row.ratio:.2f}x"] if compared else cells
+def _words(rows: Iterable[Row]) -> list[str]:
+    return [f"{row.subject}, {row.variant}: {row.note}" for row in rows if row.note]
+
+
+def _add(lines: list[Line], title: str, cells: Iterable[str]) -> None:
+    for line, cell in zip(lines, (title, *cells), strict=True):
+        line.append(cell)
 
 
 def _goal_lines(goals: Iterable[Goal]) -> list[Line]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from statistics import median
+from typing import Literal
 
 import msgspec
 
@@ -20,13 +21,18 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """The medians of one subject; `ratio` compares `measure` with the reference of the scenario, round by round."""
+    """The medians of one subject; `ratio` compares `measure` with the reference of the scenario, round by round.
+
+    `verdict` is there where something has to hold, `note` where figures do not say it all.
+    """
 
     scenario: str
     subject: str
     variant: str
     values: dict[str, float]
     ratio: float | None = None
+    verdict: Literal["", "pass", "fail"] = ""
+    note: str = ""
     rounds: tuple[dict[str, float], ...] = ()
 
 

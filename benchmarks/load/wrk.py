@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from benchmarks.load.heads import NUMBER
+from benchmarks.load.heads import NUMBER, SITE
 
 CONNECTIONS = 64
 
 _SCRIPT = """
+-- The name in the URL is what TLS is told (SNI); where it leads is said here and not by DNS.
+wrk.resolve = function(host, service) wrk.addrs = wrk.lookup("127.0.0.1", service) end
 local heads = {{{heads}}}
 local count, turn, number = #heads, 0, os.time() % 4096 * 1048576
 request = function()
@@ -35,7 +38,7 @@ end
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What wrk saw."""
+    """What wrk saw; `busy` is the share of its core that it used itself."""
 
     requests: int
     duration_us: int
@@ -43,6 +46,7 @@ class Load(msgspec.Struct, frozen=True):
     p99_us: int
     bad_status: int
     broken: int
+    busy: float = 0.0
 
     @property
     def per_second(self) -> float:
@@ -67,12 +71,24 @@ def _strings(texts: Iterable[str]) -> str:
     return ",".join(map(json.dumps, texts))
 
 
-def run(script: Path, port: int, seconds: int, core: int) -> Load:
-    """Load the port with 64 connections for `seconds`, from one thread bound to `core`."""
-    url = f"http://127.0.0.1:{port}/"
+def run(script: Path, port: int, seconds: int, cores: Iterable[int], *, tls: bool = False) -> Load:
+    """Load the port with 64 connections for `seconds`, from one thread bound to `cores`."""
+    url = f"{'https' if tls else 'http'}://{SITE}:{port}/"
     argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url]
+    before = _children_s()
     done = subprocess.run(
-        ["taskset", "-c", str(core), *argv], capture_output=True, text=True, check=True, timeout=seconds + 30
+        ["taskset", "-c", ",".join(map(str, cores)), *argv],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=seconds + 30,
     )
+    used = _children_s() - before
     line = next(line for line in done.stdout.splitlines() if line.startswith("SUMMARY"))
-    return msgspec.json.decode(line.removeprefix("SUMMARY"), type=Load)
+    load = msgspec.json.decode(line.removeprefix("SUMMARY"), type=Load)
+    return msgspec.structs.replace(load, busy=used / load.duration_us * 1e6)
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -12,6 +12,8 @@ from pathlib import Path
 import jwt
 import msgspec
 
+from benchmarks.load import nginx
+from benchmarks.load.front import Front
 from benchmarks.load.process import READY_WITHIN_S, Program, Running, StartError
 
 SECRET = "a secret for the benchmark, made of enough bytes"
@@ -21,12 +23,13 @@ TENANT_SITE = "tenant.bench.test"
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """How a node is started; `seeded` is a data folder to copy."""
+    """How a node is started; `seeded` is a data folder to copy, `mesh` are settings of that section."""
 
     name: str = "zexio"
     workers: int = 1
     access_log: bool = False
     seeded: Path | None = None
+    mesh: dict[str, int] = {}
 
 
 def is_installed() -> bool:
@@ -34,14 +37,25 @@ def is_installed() -> bool:
     return _script().exists()
 
 
-def program(shape: Shape, port: int, admin_port: int) -> Program:
-    """The command line and environment of a node."""
-    listen = ("--mesh", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin_port}", "--workers", str(shape.workers))
+def program(shape: Shape, front: Front, admin_port: int) -> Program:
+    """The command line, environment and settings of a node."""
+    listen = {
+        "--mesh": f"127.0.0.1:{front.port}",
+        "--mesh-tls": f"127.0.0.1:{front.tls_port}",
+        "--admin": f"127.0.0.1:{admin_port}",
+        "--workers": str(shape.workers),
+    }
+    flags = [part for pair in listen.items() for part in pair]
+    mesh = {"max_requests_per_connection": nginx.REQUESTS_PER_CONNECTION, **shape.mesh}
+    lines = ["[mesh]", *(f"{name} = {value}" for name, value in mesh.items())]
+    lines += ["[tls]", f'certificates = ["{front.pem}"]', ""]
     return Program(
         name=shape.name,
-        port=port,
-        argv=(str(_script()), "up", "--data", "data", *listen),
+        port=front.port,
+        tls_port=front.tls_port,
+        argv=(str(_script()), "up", "--data", "data", "--config", "zexio.toml", *flags),
         env={"ZEXIO_LOG_ACCESS": "json" if shape.access_log else "off", "MESH_JWT_SECRET": SECRET, "HOME": "."},
+        files={"zexio.toml": "\n".join(lines)},
     )
 
 
@@ -65,12 +79,22 @@ class Admin:
         """Connects on first use."""
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
-    def put_route(self, host: str, target_port: int, **fields: object) -> None:
-        """Create or replace a route with one target; raises OSError when it is refused."""
-        body = {"targets": [{"url": f"http://127.0.0.1:{target_port}"}], "access": "public", **fields}
-        status, answer = self._ask("PUT", f"/routes/{host}", msgspec.json.encode(body))
-        if status not in (200, 201):
-            raise OSError(f"PUT /routes/{host} answered {status}: {answer[:500]!r}")
+    def put_route(self, host: str, *target_ports: int, scheme: str = "http", **fields: object) -> None:
+        """Create or replace a route; raises OSError when it is refused."""
+        targets = [{"url": f"{scheme}://127.0.0.1:{port}"} for port in target_ports]
+        self._change("PUT", f"/routes/{host}", {"targets": targets, "access": "public", **fields})
+
+    def remove_route(self, host: str) -> None:
+        """Remove a route; raises OSError when it is refused."""
+        self._change("DELETE", f"/routes/{host}")
+
+    def pause(self, host: str, hold_s: float) -> None:
+        """Hold new requests of a route; raises OSError when it is refused."""
+        self._change("POST", f"/routes/{host}/pause", {"hold_s": hold_s})
+
+    def resume(self, host: str) -> None:
+        """Let a route's requests go on; raises OSError when it is refused."""
+        self._change("POST", f"/routes/{host}/resume", {})
 
     def is_healthy(self) -> bool:
         """Whether GET /health answers OK."""
@@ -81,6 +105,11 @@ class Admin:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def _change(self, method: str, path: str, body: dict[str, object] | None = None) -> None:
+        status, answer = self._ask(method, path, None if body is None else msgspec.json.encode(body))
+        if not 200 <= status < 300:
+            raise OSError(f"{method} {path} answered {status}: {answer[:500]!r}")
 
     def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         try:

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from benchmarks.load.heads import NUMBER, SITE, head
 from benchmarks.load.seed import seeded_host
 from benchmarks.load.zexio import ISSUER, ORGANIZATION, SECRET, token
+from benchmarks.micro.secured import secured_steps
 from mesh.access import Verifier
 from mesh.accesslog import json_line
 from mesh.forward import Peer, compose
 from mesh.heads import RequestHeads, ResponseHeads
+from mesh.policies import Target
 from mesh.ports import AccessRecord
-from mesh.routes import AccessKeys, Delta, Route, RouteTable, Target, VerifyKey
+from mesh.routes import AccessKeys, Delta, Route, RouteTable, VerifyKey
 from mesh.wire import ChunkedBody, chunk, parse_request_line
 
 Step = Callable[[], object]
@@ -31,7 +33,7 @@ RESPONSE = (
 
 def steps() -> dict[str, Step]:
     """Every step by its name, in the order in which a request takes them."""
-    return {**_heads(), **_routes(), **_tokens(), **_bodies(), **_records()}
+    return {**_heads(), **_routes(), **_tokens(), **_bodies(), **_records(), **secured_steps()}
 
 
 def _heads() -> dict[str, Step]:

@@ -8,7 +8,7 @@ from benchmarks.load import pace
 from benchmarks.load.bench import OTHER_ANSWER, Bench, Node, ask
 from benchmarks.load.heads import SITE
 from benchmarks.load.nginx import ANSWER
-from benchmarks.load.pace import Paced, quantile
+from benchmarks.load.pace import Pace, Paced, quantile
 from benchmarks.load.row import Row
 from benchmarks.load.seed import seeded_host
 from benchmarks.load.zexio import Shape
@@ -29,8 +29,9 @@ def run(bench: Bench) -> list[Row]:
     if not bench.installed("zexio"):
         return []
     with bench.node(Shape(name=f"zexio {WORKERS} workers", workers=WORKERS, seeded=bench.seeded())) as node:
-        quiet = pace.finish(pace.start(node.running.port, SITE, BACKGROUND_PER_S, bench.plan.background_s))
-        generator = pace.start(node.running.port, SITE, BACKGROUND_PER_S, bench.plan.background_s)
+        order = Pace(port=node.running.port, host=SITE, rate=BACKGROUND_PER_S, seconds=bench.plan.background_s)
+        quiet = pace.finish(pace.start(order))
+        generator = pace.start(order)
         try:
             times = [_change(bench, node, number) for number in range(bench.plan.changes)]
             busy = pace.finish(generator)

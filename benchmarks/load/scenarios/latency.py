@@ -5,35 +5,44 @@ from __future__ import annotations
 from benchmarks.load import pace
 from benchmarks.load.bench import Bench
 from benchmarks.load.heads import SITE, heads
+from benchmarks.load.pace import Pace
 from benchmarks.load.process import Running
 from benchmarks.load.row import Row, Sample, fold
 
 SUBJECTS = ("zexio", "nginx")
 LOW, HIGH = 0.3, 0.7
 # Beyond this the generator, which shares its core with the origin, would measure itself.
-MOST_PER_SECOND = 26_000.0
+MOST_PER_SECOND = 32_000.0
 
 
 def run(bench: Bench) -> list[Row]:
     """All peers at the same two rates: 30 % of the fastest one's saturation and 70 % of the slowest one's."""
-    subjects = bench.installed(*SUBJECTS)
+    plain = _samples(bench, bench.installed(*SUBJECTS), {"low": LOW, "high": HIGH}, tls=False)
+    secured = _samples(bench, bench.installed(*SUBJECTS), {"high": HIGH}, tls=True)
+    return fold("latency", sorted([*plain, *secured], key=lambda each: each.variant), "p99_ms", "nginx")
+
+
+def _samples(bench: Bench, subjects: list[str], shares: dict[str, float], *, tls: bool) -> list[Sample]:
     script = bench.script("saturate", heads("varied"))
-    most = {subject: bench.load(bench.peer(subject), script)["requests_s"] for subject in subjects}
-    rates = {
-        "low": min(LOW * max(most.values()), MOST_PER_SECOND),
-        "high": min(HIGH * min(most.values()), MOST_PER_SECOND),
-    }
-    samples = [
-        Sample(subject, variant, index, _paced(bench.peer(subject), rate, bench.plan.seconds, most[subject]))
+    most = {subject: bench.load(bench.peer(subject), script, tls=tls)["requests_s"] for subject in subjects}
+    # A low rate is one at which nobody is busy, a high one is one at which the slowest still keeps up.
+    ends = {LOW: max(most.values()), HIGH: min(most.values())}
+    rates = {name: min(share * ends[share], MOST_PER_SECOND) for name, share in shares.items()}
+    return [
+        Sample(subject, _variant(name, tls=tls), index, _wait(bench, bench.peer(subject), rate, most[subject], tls))
         for index in range(bench.plan.tail_rounds)
-        for variant, rate in rates.items()
+        for name, rate in rates.items()
         for subject in subjects
     ]
-    return fold("latency", sorted(samples, key=lambda each: each.variant), "p99_ms", "nginx")
 
 
-def _paced(peer: Running, rate: float, seconds: int, most: float) -> dict[str, float]:
-    got = pace.finish(pace.start(peer.port, SITE, rate, seconds))
+def _variant(name: str, *, tls: bool) -> str:
+    return f"TLS {name}" if tls else name
+
+
+def _wait(bench: Bench, peer: Running, rate: float, most: float, tls: bool) -> dict[str, float]:
+    port = peer.tls_port if tls else peer.port
+    got = pace.finish(pace.start(Pace(port=port, host=SITE, rate=rate, seconds=bench.plan.seconds, tls=tls)))
     return {
         "wanted_s": rate,
         "of_saturation": rate / most,
