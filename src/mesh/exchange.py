@@ -479,6 +479,9 @@ class Exchange:
         """The visitor does not take what was written to it."""
         if self._upstream is not None:
             self._upstream.pause_reading()
+        if self._live is not None:
+            # One who does not read has the same time as one who does not send.
+            self._visitor.wait(self._live.rules.body_idle_s)
 
     def visitor_caught_up(self) -> None:
         """The visitor has taken most of what was written to it."""
@@ -532,10 +535,12 @@ class Exchange:
 
     def _retry_or_fail(self, failure: Failure, *, was_reused: bool = False) -> None:
         # RFC 9110 section 9.2.2: what may have reached the target is sent again only when it is idempotent; a reused
-        # connection may have been closed by the target before it saw the request (RFC 9112 section 9.5).
-        is_fresh = was_reused and self.line.method in _IDEMPOTENT
-        may_retry = failure.retry == "always" or (failure.retry == "fresh" and is_fresh)
+        # connection may have been closed by the target before it saw the request (RFC 9112 section 9.5). Where it was a
+        # new one, the same target would do the same again: another one is asked, if there is any.
         live = self._live
+        has_others = live is not None and live.only is None
+        is_fresh = (was_reused or has_others) and self.line.method in _IDEMPOTENT
+        may_retry = failure.retry == "always" or (failure.retry == "fresh" and is_fresh)
         if live is None or not may_retry or self._tries_left == 0 or self.is_settled:
             self.fail(failure)
             return

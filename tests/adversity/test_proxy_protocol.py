@@ -22,7 +22,7 @@ from tests.support.origin import Origin
 from tests.support.secure_visitor import SecureVisitor
 from tests.support.stage import Stage, head_of, request
 
-SETTINGS: Final = MeshSettings(proxy_protocol_from=("127.0.0.0/8",), head_timeout_s=0.15, http2_cleartext=True)
+SETTINGS: Final = MeshSettings(proxy_protocol_from=("127.0.0.0/8",), http2_cleartext=True)
 AUTHORITY: Final = Authority()
 SHOP: Final = AUTHORITY.issue(HOST)
 GET: Final = request(b"GET / HTTP/1.1")
@@ -204,7 +204,7 @@ async def test_a_header_from_anybody_else_is_nonsense(raw: bytes) -> None:
 
 async def test_who_announces_has_its_time_and_no_more() -> None:
     """A part of a header, an end in it, and silence."""
-    async with door() as (mesh, _):
+    async with door(msgspec.structs.replace(SETTINGS, head_timeout_s=0.15)) as (mesh, _):
         for part in (b"", V1[:10], v2(FOUR)[:20]):
             async with await Visitor.connect(mesh.port) as visitor:
                 await visitor.send(part)

@@ -120,7 +120,8 @@ async def test_case_150_a_head_that_drips_has_its_time_from_the_first_octet() ->
 
 async def test_case_150_many_of_them_hold_up_nobody() -> None:
     """A hundred heads drip while others are answered."""
-    async with Origin() as origin, await start_mesh(route_to(origin.port), settings=QUICK) as mesh:
+    settings = msgspec.structs.replace(QUICK, head_timeout_s=0.5)
+    async with Origin() as origin, await start_mesh(route_to(origin.port), settings=settings) as mesh:
         async with connected(mesh.port, 100) as slow:
             for visitor in slow:
                 await visitor.send(GET[:-2])
@@ -723,8 +724,8 @@ async def test_slow_readers_of_many_kinds_hold_up_nobody() -> None:
             writer.write(large if b"/large" in head else OK)
             await writer.drain()
 
-    # The target's work is done in this loop too, so a head may have to wait.
-    settings = msgspec.structs.replace(QUICK, head_timeout_s=10.0)
+    # The target's work is done in this loop too, so heads may have to wait.
+    settings = msgspec.structs.replace(QUICK, head_timeout_s=10.0, response_timeout_s=10.0)
     async with before(scene, settings) as mesh, AsyncExitStack() as open_ones:
         visitors = [await open_ones.enter_async_context(Visitor(reluctant_socket(mesh.port))) for _ in range(40)]
         narrow = [(INITIAL_WINDOW_SIZE, 10)]

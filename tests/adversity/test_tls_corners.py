@@ -28,7 +28,9 @@ OTHERS: Final = Authority("Other Root")
 SHOP: Final = AUTHORITY.issue(HOST, "www.example.com", "*.example.net")
 OTHER: Final = AUTHORITY.issue("other.example.org")
 SECRET: Final = AUTHORITY.issue("open.example.com", "secret.example.com")
-SETTINGS: Final = MeshSettings(tls_handshake_s=0.15)
+SETTINGS: Final = MeshSettings()
+# For handshakes that are not to succeed.
+QUICK: Final = MeshSettings(tls_handshake_s=0.15)
 GET: Final = request(b"GET / HTTP/1.1")
 
 
@@ -105,7 +107,7 @@ NAMES: Final = {
 async def test_case_172_name(name: str) -> None:
     """It finds its certificate, in one piece and octet by octet, or the handshake ends with an alert that says why."""
     raw, issued = NAMES[name]
-    async with door() as (mesh, _):
+    async with door(QUICK) as (mesh, _):
         for answer in await asyncio.gather(*(shown(mesh.tls_port, raw, fragment) for fragment in (0, 1))):
             if issued is not None:
                 assert issued.der in answer
@@ -117,7 +119,7 @@ async def test_case_172_name(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, (_, issued) in NAMES.items() if issued is None])
 async def test_case_172_name_that_finds_the_default(name: str) -> None:
     """With a default certificate nobody is sent away for the name, unless it is no name at all."""
-    async with door(msgspec.structs.replace(SETTINGS, default_certificate="other.example.org")) as (mesh, _):
+    async with door(msgspec.structs.replace(QUICK, default_certificate="other.example.org")) as (mesh, _):
         answer = await shown(mesh.tls_port, NAMES[name][0])
         assert OTHER.der in answer or answer in {alert(50), alert(47)}
         assert SHOP.der not in answer
@@ -285,7 +287,7 @@ NONSENSE: Final = {
 @pytest.mark.parametrize("name", NONSENSE)
 async def test_case_172_nonsense(name: str) -> None:
     """The connection ends, in pieces as well as whole, and nobody else notices."""
-    async with door() as (mesh, origin):
+    async with door(msgspec.structs.replace(SETTINGS, tls_handshake_s=0.5)) as (mesh, origin):
         for fragment in (0, 7):
             async with await Visitor.connect(mesh.tls_port) as visitor:
                 await visitor.send(NONSENSE[name], fragment)
@@ -313,14 +315,15 @@ async def test_case_172_a_hello_that_drips() -> None:
             task.cancel()
             return ending
 
-    async with door() as (mesh, _):
-        drips = asyncio.gather(*(drip(mesh.tls_port) for _ in range(100)))
-        context = AUTHORITY.visitor_context("http/1.1")
-        for _ in range(5):
-            async with await SecureVisitor.connect(mesh.tls_port, context, HOST) as visitor:
-                await visitor.send(GET)
-                assert b" 200 " in await visitor.receive_until(b"\r\n\r\n")
-        assert set(await drips) <= {"closed", "reset"}
+    async with door(msgspec.structs.replace(SETTINGS, tls_handshake_s=0.6)) as (mesh, _):
+        async with asyncio.TaskGroup() as group:
+            drips = [group.create_task(drip(mesh.tls_port), name=f"drip {number}") for number in range(100)]
+            context = AUTHORITY.visitor_context("http/1.1")
+            for _ in range(5):
+                async with await SecureVisitor.connect(mesh.tls_port, context, HOST) as visitor:
+                    await visitor.send(GET)
+                    assert b" 200 " in await visitor.receive_until(b"\r\n\r\n")
+        assert {task.result() for task in drips} <= {"closed", "reset"}
         await until(lambda: not mesh.core._newcomers)
 
 

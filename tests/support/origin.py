@@ -81,9 +81,10 @@ class Origin:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
-        for writer in list(self._writers.values()):
-            writer.transport.abort()
+        # One that was accepted just before may join them meanwhile.
         for connection in self.connections:
+            for writer in list(self._writers.values()):
+                writer.transport.abort()
             await connection.ended()
 
     @property
