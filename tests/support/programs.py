@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import tempfile
 from typing import Final
 
 PATIENCE_S: Final = 20.0
@@ -16,16 +17,20 @@ class ProgramFailed(Exception):
 
 async def run(*arguments: str, stdin: bytes = b"") -> bytes:
     """What a program writes to stdout and stderr; raises ProgramFailed when it does not succeed, TimeoutError."""
-    process = await asyncio.create_subprocess_exec(
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"},
-    )
+    # A file, because a program may end before it has read everything, which uvloop's pipes do not forgive.
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        process = await asyncio.create_subprocess_exec(
+            *arguments,
+            stdin=given,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"},
+        )
     try:
         async with asyncio.timeout(PATIENCE_S):
-            said, _ = await process.communicate(stdin)
+            said, _ = await process.communicate()
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
