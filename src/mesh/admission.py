@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from mesh.checks import Asked
-from mesh.credentials import challenge
+import msgspec
+
+from mesh.checks import Asked, checks_of
+from mesh.credentials import Credentials, challenge
 from mesh.edits import Edits
 from mesh.errors import (
     BAD_REQUEST,
@@ -94,7 +96,7 @@ class Pass:
         live = self._live
         if live.route.traffic.mode == "pause":
             live = await _until_resumed(core, exchange, visitor, live)
-            self._look(core, exchange, live)
+            self._begin_anew(core, exchange, visitor, live)
         rules = live.rules
         if rules.credentials is not None:
             self.user = await _user(core, exchange, live)
@@ -104,9 +106,22 @@ class Pass:
             rules.last_check(Asked(core, live, visitor, exchange.line, exchange.fields, self.is_known))
         return live
 
+    def _begin_anew(self, core: Core, exchange: Exchange, visitor: Visitor, live: Live) -> None:
+        """Make the checks of the route that a request goes on with: it may be another one than it was held by."""
+        is_counted = live.route.key == self._live.route.key
+        self._live = live
+        exchange.reroute(live)
+        # Where the key is the same, the request has had its place in the rate already.
+        route = msgspec.structs.replace(live.route, rate_limit=None) if is_counted else live.route
+        asked = Asked(core, live, visitor, exchange.line, exchange.fields)
+        for check in checks_of(route, core.settings):
+            check(asked)
+        self._look(core, exchange, live)
+
     def _look(self, core: Core, exchange: Exchange, live: Live) -> None:
         """Check the mesh token, as far as the route asks for one."""
         fields = exchange.fields
+        self.lines, self.org_id = b"", ""
         is_ours = live.rules.credentials is not None
         # A name and a password are no token: where a token is wanted, they do not stand in for it.
         if live.route.access == "tenant" or (fields.authorization is not None and not is_ours):
@@ -164,10 +179,22 @@ async def _until_resumed(core: Core, exchange: Exchange, visitor: Visitor, live:
                 live = find_route(core, exchange.line, exchange.fields, visitor.arrival)
     except TimeoutError:
         raise Failure(HELD_TOO_LONG, headers=(("Retry-After", "5"),)) from None
-    if live.route.traffic.mode == "stop":
-        for check in live.rules.checks:
-            check(Asked(core, live, visitor, exchange.line, exchange.fields))
     return live
+
+
+async def _checked(core: Core, credentials: Credentials, authorization: bytes) -> str:
+    """Ask about a name and a password, a few at a time; a visitor who leaves does not make room for another one."""
+    await core.hashing.acquire()
+    # Whoever waited here for another with the same password need not ask again.
+    user = credentials.known(authorization, core.now)
+    if user is not None:
+        core.hashing.release()
+        return user
+    hashed = asyncio.get_running_loop().run_in_executor(None, credentials.check, authorization)
+    hashed.add_done_callback(lambda _hashed: core.hashing.release())
+    user = await asyncio.shield(hashed)
+    credentials.remember(authorization, user, core.now)
+    return user
 
 
 async def _user(core: Core, exchange: Exchange, live: Live) -> str:
@@ -177,12 +204,7 @@ async def _user(core: Core, exchange: Exchange, live: Live) -> str:
     if credentials is not None and authorization is not None:
         user = credentials.known(authorization, core.now)
         if user is None:
-            async with core.hashing:
-                # Whoever waited here for another with the same password need not ask again.
-                user = credentials.known(authorization, core.now)
-                if user is None:
-                    user = await asyncio.to_thread(credentials.check, authorization)
-                    credentials.remember(authorization, user, core.now)
+            user = await _checked(core, credentials, authorization)
     if not user:
         realm = live.route.basic_auth.realm if live.route.basic_auth is not None else ""
         raise Failure(PASSWORD_WRONG, headers=(("WWW-Authenticate", challenge(realm)),))

@@ -46,9 +46,17 @@ if TYPE_CHECKING:
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _MAX_INTERIM_RESPONSES: Final = 32
 _MAX_REFUSALS: Final = 4
-_HOLD_S: Final = 0.5
+# Not Final: tests shorten it, and compiled code contains the values of those that are.
+_HOLD_S = 0.5
 _DIAL_MARGIN_S: Final = 1.0
 _VERSIONS: Final = ("HTTP/1.0", "HTTP/1.1", "HTTP/2.0")
+
+
+def _wake(target: TargetState[TargetSide]) -> None:
+    """Give the place that has become free to whoever waits longest, and is still there."""
+    while target.awaited and (waiter := target.next_waiter()) is not None:
+        if waiter.resume():
+            return
 
 
 class Exchange:
@@ -70,6 +78,7 @@ class Exchange:
         "_live",
         "_pending",
         "_queue",
+        "_queued_until",
         "_received",
         "_refusals",
         "_retries",
@@ -119,6 +128,7 @@ class Exchange:
         self._held: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Task[None] | None = None
         self._queue: Queue | None = None
+        self._queued_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         # What the checks of the route added, or None before and without them.
         self.pass_: Pass | None = None
@@ -201,15 +211,22 @@ class Exchange:
         if self._waiting is None:
             self.resume()
 
-    def resume(self) -> None:
-        """Connect, now that what was waited for is there."""
+    def resume(self) -> bool:
+        """Connect, now that what was waited for is there; False when that is not wanted any more, or did not do."""
         self._queue = None
         if self.is_settled or self._live is None:
-            return
+            return False
         try:
             self._connect(self._live)
         except Failure as failure:
             self.fail(failure)
+            return False
+        return True
+
+    def reroute(self, live: Live) -> None:
+        """Go on with another route than the one that was found at first."""
+        self._live = live
+        self._tries_left = live.route.retries
 
     def _connect(self, live: Live, *, fresh: bool = False) -> None:
         core = self.core
@@ -221,7 +238,9 @@ class Exchange:
                 if not full.queue.wait(self):
                     raise Failure(OVERLOADED) from None
                 self._queue = full.queue
-                self._visitor.wait(live.route.circuit.pending_s)
+                if not self._queued_until:
+                    self._queued_until = core.now + live.route.circuit.pending_s
+                self._visitor.wait(self._patience())
                 return
         if target is None or target in self._tried:
             raise Failure(NO_TARGET)
@@ -354,11 +373,10 @@ class Exchange:
         if self.is_settled:
             return
         self.is_request_complete = True
-        ending = passing_trailers(trailers) if trailers else b""
-        if self._upstream is None:
-            self._ending = ending
-        else:
-            self._upstream.finish(ending)
+        # Kept for another try, which may come as long as no data was sent.
+        self._ending = passing_trailers(trailers) if trailers else b""
+        if self._upstream is not None:
+            self._upstream.finish(self._ending)
         self._visitor.wait(self._patience())
 
     def _to_target(self, data: bytes) -> None:
@@ -377,6 +395,8 @@ class Exchange:
         rules = live.rules
         if self._waiting is not None:
             return rules.checks_s
+        if self._queue is not None:
+            return max(0.0, self._queued_until - self.core.now)
         if self._upstream is None and self._target is not None:
             # The dial ends by itself in time; until then no other deadline may.
             return rules.connect_s + _DIAL_MARGIN_S
@@ -670,8 +690,8 @@ class Exchange:
         if target is None:
             return
         target.in_flight -= 1
-        if target.awaited and (waiter := target.next_waiter()) is not None:
-            self.core.call_soon(waiter.resume)
+        if target.awaited:
+            self.core.call_soon(_wake, target)
 
     def _record(self, duration_s: float) -> AccessRecord:
         core, line, fields, live, failure = self.core, self.line, self.fields, self._live, self.failure

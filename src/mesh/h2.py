@@ -484,7 +484,8 @@ class Connection(Sender):
 
     def _return_to_connection(self, size: int) -> None:
         self._unreturned += size
-        if self._unreturned >= self._limits.connection_window >> 1:
+        # At the latest when the peer has no more left than is owed to it: held streams keep the rest back.
+        if self._unreturned >= min(self._limits.connection_window >> 1, max(1, self._receive_window)):
             self._receive_window += self._unreturned
             self._emit(window_frame(0, self._unreturned))
             self._unreturned = 0

@@ -452,6 +452,9 @@ class Stream(h2_stream.Stream):
             # RFC 8441 section 5: any 2xx would say that the other protocol has begun.
             self._to_send = 0
             self._send_head(encode(b":status", b"502"), b"")
+            if exchange is not None:
+                # Its stream is closed, so nobody else would tell it. Not here, where the target's answer is being read.
+                self._core.call_soon(exchange.visitor_lost)
             return
         block = fields.h2_block if fields.h2_block_for is status else _block(status, fields)
         if not fields.has_date:

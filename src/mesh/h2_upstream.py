@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from mesh.wire import StatusLine
 
 _LIMITS: Final = Limits(head=64 * 1024, glitches=1000)
+# Neither is Final, as tests shorten them and compiled code contains the values of those that are.
 # A target that has said nothing since a request began, and that does not answer a PING within these seconds, is gone.
-_PING_S: Final = 5.0
+_PING_S = 5.0
 # Silence for less than these seconds means nothing.
-_SILENT_S: Final = 1.0
+_SILENT_S = 1.0
 _PING: Final = b"areyouok"
 _MAX_REMEMBERED: Final = 512
 _LONGEST_REMEMBERED: Final = 256
@@ -186,11 +187,7 @@ class H2Upstream(H2Connection):
         self._leave()
 
     def on_fault(self, fault: ConnectionFault) -> None:
-        """The target broke the protocol, or never spoke it."""
-        if not self.h2.is_begun:
-            for stream in tuple(self.h2.streams.values()):
-                if isinstance(stream, H2UpstreamStream):
-                    stream.fail(Failure(BAD_RESPONSE, "The target does not speak HTTP/2."))
+        """The target broke the protocol."""
         self._leave()
         self.flush()
         self._close()
@@ -365,6 +362,7 @@ class H2UpstreamStream(h2_stream.Stream):
         "_head",
         "_is_response_begun",
         "_key",
+        "_left",
         "_session",
         "_tunnel",
         "_until",
@@ -380,6 +378,8 @@ class H2UpstreamStream(h2_stream.Stream):
         self._head: tuple[StatusLine, ResponseFields] | None = None
         self._key = b""
         self._began_at = 0.0
+        # Of a response of known length, else -1.
+        self._left = -1
         self._until = 0.0
         self.is_reused = session.was_used
 
@@ -516,6 +516,7 @@ class H2UpstreamStream(h2_stream.Stream):
             exchange.response(*head, data)
             if not (self.is_remote_done or self.is_closed):
                 exchange.response_goes_on()
+                self._expect(*head, len(data))
         except Failure as failure:
             self.fail(failure)
 
@@ -527,6 +528,27 @@ class H2UpstreamStream(h2_stream.Stream):
             self.pass_head(data)
         elif self._exchange is not None:
             self._exchange.response_data(data)
+            if self._left > 0:
+                self._left -= len(data)
+                self._end_soon()
+
+    def _expect(self, status: StatusLine, fields: ResponseFields, received: int) -> None:
+        """Take note of what is still to come, where that can be known."""
+        length = fields.framing.length
+        if not self.expects_body or status.status in (204, 304):
+            self._left = 0
+        else:
+            self._left = -1 if length is None else length - received
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        """End a response that has come completely: the visitor has all of it, and nobody waits for what is behind."""
+        if not (self._left or self.is_remote_done):
+            self._session.core.call_soon(self._end_without_a_word)
+
+    def _end_without_a_word(self) -> None:
+        if not (self.is_remote_done or self.is_closed):
+            self._end(None)
 
     def on_end(self, trailers: list[bytes] | None) -> None:
         """The response is complete."""
@@ -549,6 +571,8 @@ class H2UpstreamStream(h2_stream.Stream):
         self._exchange = self._tunnel = None
         if tunnel is not None:
             tunnel.lost()
+        elif exchange is not None and not (self._session.h2.is_begun or self._session.is_closed):
+            exchange.fail(Failure(BAD_RESPONSE, "The target does not speak HTTP/2."))
         elif exchange is not None:
             exchange.target_lost(self._reason(code))
 

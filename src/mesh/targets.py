@@ -49,8 +49,8 @@ class Saturated(Exception):
 class Waiter(Protocol):
     """Somebody who waits for a target to have room."""
 
-    def resume(self) -> None:
-        """Choose again: there may be room now."""
+    def resume(self) -> bool:
+        """Choose again: there may be room now. False when that is not wanted any more."""
 
 
 class Place(NamedTuple):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mesh.abandoned import Abandoned
 from mesh.connection import Connection
+from mesh.deadlines import TICK_S
 from mesh.errors import BAD_RESPONSE, RESPONSE_TOO_LARGE, Failure
 from mesh.wire import END_OF_HEAD, LAST_CHUNK, ChunkedBody, chunk, has_bare_lf
 
@@ -160,7 +161,7 @@ class Upstream(Connection):
         self.deadline = until
         if self._is_reading_paused:
             self.resume_reading()
-        if not self.looked_at:
+        if until < self.looked_at * TICK_S or not self.looked_at:
             self._core.deadlines.watch(self)
 
     def release(self, *, is_reusable: bool) -> None:

@@ -18,8 +18,6 @@ from state.text_rules import status_range
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-_ANY_SIZE: Final = 2**63 - 1
-
 Vias: TypeAlias = Mapping[str, str]
 Inspected: TypeAlias = "HashTrieMap[model.RouteKey, Vias]"
 
@@ -188,8 +186,7 @@ def _health(check: state_policies.HealthCheck | None) -> policies.Health | None:
 
 def _limits(route: model.Route) -> policies.Limits:
     return policies.Limits(
-        # 0 is no limit, as in the settings, and not one that no body keeps.
-        max_body_bytes=_ANY_SIZE if route.max_body_bytes == 0 else route.max_body_bytes,
+        max_body_bytes=route.max_body_bytes,
         max_head_bytes=route.limits.max_head_bytes,
         max_headers=route.limits.max_headers,
         max_requests_per_connection=route.limits.max_requests_per_connection,

@@ -57,9 +57,10 @@ class _Waiter:
     def __init__(self, resumed: list[_Waiter] | None = None) -> None:
         self._resumed = resumed
 
-    def resume(self) -> None:
+    def resume(self) -> bool:
         if self._resumed is not None:
             self._resumed.append(self)
+        return True
 
 
 ANYBODY = _Asks()
@@ -536,8 +537,9 @@ def test_who_was_forgotten_is_not_resumed() -> None:
     second = _Waiter()
 
     class First(_Waiter):
-        def resume(self) -> None:
+        def resume(self) -> bool:
             live.forget(second)
+            return True
 
     assert queue.wait(First())
     assert queue.wait(second)

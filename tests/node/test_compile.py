@@ -258,12 +258,6 @@ def test_what_a_route_does_not_say_is_the_data_plane_s_default() -> None:
     assert check == policies.Health()
 
 
-@pytest.mark.parametrize(("said", "told"), [(None, None), (0, 2**63 - 1), (5, 5)])
-def test_a_size_of_0_is_no_limit(said: int | None, told: int | None) -> None:
-    """As in the settings, whose limit it lifts."""
-    assert compile_route(Route(host="*", max_body_bytes=said), EDGE).limits.max_body_bytes == told
-
-
 @pytest.mark.parametrize("name", ALIKE)
 def test_policies_have_the_same_fields_on_both_sides(name: str) -> None:
     """With the same types and defaults, rules aside."""
