@@ -8,9 +8,12 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+if TYPE_CHECKING:
+    from setuptools.command.build_ext import build_ext
 
 # What is on the path of most requests, compiled as one group, so that modules call one another without a look-up.
 # Not among them: modules whose annotations msgspec reads at run time (routes, policies, ledger, ports, channel), and
@@ -71,7 +74,7 @@ def compile_into(source: Path, folder: Path, level: str = "3") -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix in (".so", ".pyd"))
 
 
-def _compile_side_by_side(command: Any) -> None:
+def _compile_side_by_side(command: build_ext) -> None:
     # One module after another would take minutes; setuptools can only make whole extensions side by side, and this
     # is a single one.
     build = command.build_extensions
@@ -79,7 +82,7 @@ def _compile_side_by_side(command: Any) -> None:
     def build_extensions() -> None:
         compile_all = command.compiler.compile
 
-        def compile_each(sources: list[str], **how: Any) -> list[str]:
+        def compile_each(sources: list[str], **how: object) -> list[str]:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 made = pool.map(lambda source: compile_all([source], **how), sources)
                 return [name for names in made for name in names]

@@ -39,8 +39,8 @@ def _path(table: Table) -> list[Goal]:
             aim=1.0,
             measured=table.ratio("plain", variant),
             note=(
-                "Lines that were never seen are read one by one in Python, 6 us for a request and 4 us for its answer; "
-                "compiling mesh.heads, mesh.wire and mesh.forward is the lever that is left."
+                "Lines that were never seen are read one by one, each a slice and some look-ups, for a request and "
+                "for its answer; compiled code makes that cheaper but keeps the objects (docs/performance.md)."
             ),
         )
         for variant, what in _HEADS.items()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from mesh.native import mypyc_attr
 
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Connection(asyncio.Protocol):
     """One transport, with the deadline that `mesh.deadlines` watches."""
 

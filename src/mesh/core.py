@@ -23,6 +23,7 @@ from mesh.h2_downstream import H2Downstream
 from mesh.heads import RequestHeads, ResponseHeads
 from mesh.ledger import Ledger
 from mesh.live import Live
+from mesh.native import mypyc_attr
 from mesh.networks import Networks
 from mesh.policies import Target
 from mesh.ports import AccessRecord, Counters
@@ -64,6 +65,7 @@ class Connected(Expiring, Protocol):
         """Close at once."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Core:
     """The data plane of one event loop; everything here is touched from that loop only."""
 

@@ -8,12 +8,14 @@ from mesh import h2
 from mesh.connection import Connection
 from mesh.deadlines import TICK_S
 from mesh.h2_stream import Limits, Stream
+from mesh.native import mypyc_attr
 
 if TYPE_CHECKING:
     from mesh.core import Core
     from mesh.frames import ConnectionFault
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class H2Connection(Connection):
     """What waits to be written leaves at the end of the turn in which it was made.
 

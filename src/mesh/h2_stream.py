@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from mesh.frames import ConnectionFault
 from mesh.h2_heads import RequestHead, ResponseHead
+from mesh.native import mypyc_attr
 
 
 class Limits(NamedTuple):
@@ -46,6 +47,7 @@ class Handler(Protocol):
         """The connection is over, and every stream has heard of it: write what waits, and close."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Stream:
     """One stream; a subclass says what its events mean.
 

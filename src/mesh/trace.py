@@ -96,7 +96,8 @@ def begin(parents: Sequence[bytes], states: Sequence[bytes], random: bytes, rati
         return Span(parent.trace_id, span_id, parent.span_id, parent.flags, read_state(states))
     trace_id = random[:16] if any(random[:16]) else b"\1" * 16
     # The rightmost 56 bits decide, as they do for whoever else samples by the trace id (Level 2 section 3.2.2.5).
-    is_sampled = int.from_bytes(trace_id[9:]) < ratio * 2**56
+    # Between whole numbers: compiled code would round the left side to a float first.
+    is_sampled = int.from_bytes(trace_id[9:]) < int(ratio * 2**56)
     return Span(trace_id.hex().encode(), span_id, b"", _RANDOM_ID | (_SAMPLED if is_sampled else 0))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import httptools
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mesh import heads
@@ -197,3 +200,82 @@ def test_long_lines_are_judged_every_time() -> None:
         assert LONG in reader.fields(block, 1).passing
         reader._sections[1].clear()
     assert list(reader._lines._passing) == []
+
+
+# What a parser that we did not write says of the same sections.
+
+
+class _Reader:
+    """What llhttp calls."""
+
+    def __init__(self) -> None:
+        """Nothing was read."""
+        self.is_complete = False
+
+    def on_headers_complete(self) -> None:
+        """The section was read to its end."""
+        self.is_complete = True
+
+
+def _llhttp_takes(
+    parser: Callable[[_Reader], httptools.HttpRequestParser | httptools.HttpResponseParser],
+    start: bytes,
+    section: bytes,
+) -> bool:
+    reader = _Reader()
+    try:
+        parser(reader).feed_data(start + section)
+    except httptools.HttpParserUpgrade:
+        return True
+    except httptools.HttpParserError:
+        return False
+    return reader.is_complete
+
+
+def _cut(section: bytes) -> bytes:
+    """As the end of a head is found: at the first empty line."""
+    return b"\r\n" if section.startswith(b"\r\n") else section[: section.index(b"\r\n\r\n") + 4]
+
+
+# Names and values with a meaning to llhttp, good or nearly so, and any octet anywhere.
+_NAMES = st.one_of(
+    st.sampled_from([b"Content-Length", b"transfer-encoding", b"Connection", b"Proxy-Connection", b"Upgrade", b"TE"]),
+    st.sampled_from([b"A", b"X-Y", b"", b"A ", b" A", b"Trailer", b"Keep-Alive", b"Expect"]),
+    st.binary(max_size=4),
+)
+_VALUES = st.one_of(
+    st.sampled_from([b"5", b" 5 ", b"+5", b"5, 5", b"5 5", b"0x5", b"9" * 18, b"9" * 20, b"", b"\t", b"-1", b"00"]),
+    st.sampled_from(
+        [b"chunked", b" Chunked\t", b"gzip, chunked", b"chunked, gzip", b"chunked,", b"identity", b"xchunked"]
+    ),
+    st.sampled_from([b"close", b"keep-alive", b"upgrade", b"close, upgrade", b"websocket", b"h2c", b"100-continue"]),
+    st.binary(max_size=6),
+)
+_COLONS = st.sampled_from([b":", b": ", b":\t", b" :", b"", b":: "])
+_LINES = st.one_of(st.tuples(_NAMES, _COLONS, _VALUES).map(b"".join), st.binary(min_size=1, max_size=8))
+_SECTIONS = st.lists(_LINES, max_size=4).map(lambda lines: b"".join(line + b"\r\n" for line in lines) + b"\r\n")
+
+
+@example(b"Transfer-Encoding: chunked\t\r\n\r\n", 1)
+@example(b"Transfer-Encoding: chunked,\r\n\r\n", 1)
+@given(_SECTIONS, st.integers(0, 1))
+def test_no_request_section_is_taken_that_llhttp_refuses(section: bytes, minor: int) -> None:
+    """The checks of lines and of framing together are at least as strict."""
+    section = _cut(b"Host: a\r\n" + section)
+    try:
+        RequestHeads(100, 100).fields(section, minor)
+    except Failure:
+        return
+    assert _llhttp_takes(httptools.HttpRequestParser, b"POST / HTTP/1.%d\r\n" % minor, section)
+
+
+@example(b"Transfer-Encoding: chunked,\r\nTransfer-Encoding:\r\n\r\n", 1)
+@given(_SECTIONS, st.integers(0, 1))
+def test_no_response_section_is_taken_that_llhttp_refuses(section: bytes, minor: int) -> None:
+    """Whatever the target sends."""
+    section = _cut(section)
+    try:
+        ResponseHeads().fields(section, minor)
+    except Failure:
+        return
+    assert _llhttp_takes(httptools.HttpResponseParser, b"HTTP/1.%d 200 OK\r\n" % minor, section)
