@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from mesh import trace
 from mesh.admission import ALLOWED_METHODS, PLAIN_METHODS, Pass, admit, find_route, is_for_the_proxy
 from mesh.answers import made_answer
+from mesh.edits import without
 from mesh.errors import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _MAX_INTERIM_RESPONSES: Final = 32
+_MAX_REPLACED: Final = 64 * 1024
 _MAX_REFUSALS: Final = 4
 # Not Final: tests shorten it, and compiled code contains the values of those that are.
 _HOLD_S = 0.5
@@ -375,6 +377,8 @@ class Exchange:
         self.is_request_complete = True
         # Kept for another try, which may come as long as no data was sent.
         self._ending = passing_trailers(trailers) if trailers else b""
+        if self._ending and self._live is not None:
+            self._ending = without(self._ending, self._live.rules.owned_fields)
         if self._upstream is not None:
             self._upstream.finish(self._ending)
         self._visitor.wait(self._patience())
@@ -425,7 +429,10 @@ class Exchange:
             if dressing is not None:
                 dress = self._dress = dressing.of(self, live, target, status.status, fields)
                 if dress.failure is not None:
-                    # The visitor gets a page of the route's own, when the target has said its piece.
+                    # The visitor gets a page of the route's own: when the target has said its piece, if that is short.
+                    length = fields.framing.length
+                    if length is None or length > _MAX_REPLACED:
+                        raise dress.failure
                     return
                 fields, body = dress.fields, dress.body(body)
         self.is_response_begun = True

@@ -197,8 +197,8 @@ class Sender:
         sent = 0
         while queue and sent < most and not self.is_write_paused:
             data, offset = queue[0], stream.offset
-            size = min(len(data) - offset, stream.send_window, self._send_window, DEFAULT_FRAME_SIZE)
-            if size <= 0 and data:
+            size = max(0, min(len(data) - offset, stream.send_window, self._send_window, DEFAULT_FRAME_SIZE))
+            if not size and data:
                 return sent
             is_last = offset + size == len(data)
             if is_last:

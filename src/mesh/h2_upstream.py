@@ -33,6 +33,7 @@ _LIMITS: Final = Limits(head=64 * 1024, glitches=1000)
 _PING_S = 5.0
 # Silence for less than these seconds means nothing.
 _SILENT_S = 1.0
+_LAST_WORD_S: Final = 1.0
 _PING: Final = b"areyouok"
 _MAX_REMEMBERED: Final = 512
 _LONGEST_REMEMBERED: Final = 256
@@ -411,7 +412,10 @@ class H2UpstreamStream(h2_stream.Stream):
     def release(self, *, is_reusable: bool) -> None:
         """The exchange is over; what is unfinished is of no use."""
         self._exchange = None
-        if not (self.is_remote_done and self.is_local_done):
+        if not self._left and self.is_local_done and not self.is_remote_done:
+            # All of the response is here but the word that it is: a reset would look as if nobody had wanted it.
+            self.abandon(self._session.core.now + _LAST_WORD_S)
+        elif not (self.is_remote_done and self.is_local_done):
             self._give_up(NO_ERROR if self.is_remote_done else CANCEL)
 
     def abandon(self, until: float) -> None:

@@ -9,9 +9,11 @@ from typing import Final, NamedTuple
 
 _MAX_HOPS: Final = 64
 # RFC 7239 section 4: a value is a token, or a quoted string in which commas and semicolons mean nothing.
+# Each part takes all it can and gives nothing back, so that a long value takes no longer than its length.
 _PAIR: Final = re.compile(
-    rb'[ \t]*(?:([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",; \t]*))?[ \t]*([;,]|$)', re.DOTALL
+    rb'[ \t]*+(?:([!#$%&\'*+\-.^_`|~0-9A-Za-z]++)=("(?:[^"\\]|\\.)*+"|[^",; \t]*+))?[ \t]*+([;,]|$)', re.DOTALL
 )
+_MAX_VALUE: Final = 4096
 
 
 class Hop(NamedTuple):
@@ -39,6 +41,8 @@ def listed(addresses: bytes) -> tuple[Hop, ...]:
 
 def forwarded(value: bytes) -> tuple[Hop, ...]:
     """The hops that Forwarded names, the farthest first; none when it is malformed."""
+    if len(value) > _MAX_VALUE:
+        return ()
     hops: list[Hop] = []
     said: dict[bytes, bytes] = {}
     offset = 0

@@ -119,6 +119,10 @@ class VerifyKey(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     material: bytes
     kid: str | None = None
 
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"VerifyKey({self.algorithm!r}, kid={self.kid!r})"
+
 
 class AccessKeys(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Which mesh tokens are believed; `generation` changes whenever any other field does.

@@ -8,7 +8,7 @@ from mesh.answers import failure_answer, prefers_data
 from mesh.checks import checks_of, rate_check
 from mesh.credentials import Credentials
 from mesh.dressing import dressing_of
-from mesh.edits import edits_of
+from mesh.edits import edits_of, folded
 from mesh.pages import Pages
 from mesh.paths import rewrite_of
 
@@ -36,6 +36,7 @@ class Rules:
         "last_check",
         "max_body_bytes",
         "min_bytes_per_s",
+        "owned_fields",
         "request_edits",
         "response_s",
         "rewrite",
@@ -68,6 +69,7 @@ class Rules:
         self.is_judged_by_status = bool(route.ejection.statuses)
         self.rewrite = rewrite_of(route)
         self.request_edits = edits_of(route.request_headers)
+        self.owned_fields = _owned(route)
         self._pages = Pages(route.error_pages, settings.error_page)
         self.dressing = dressing_of(route, self._pages)
 
@@ -79,3 +81,12 @@ class Rules:
         if not prefers_data(accept):
             page = self._pages.page(failure.status, failure.detail, request_id.decode("ascii"))
         return failure_answer(failure, accept, request_id, page)
+
+
+def _owned(route: Route) -> frozenset[bytes]:
+    """The folded names of what the route itself says to targets; visitors must not say it behind the body either."""
+    edits = route.request_headers
+    names = [*edits.remove, *(name for name, _value in (*edits.set, *edits.add))]
+    if route.forward_auth is not None:
+        names += route.forward_auth.copy_headers
+    return frozenset(folded(name.encode("latin-1")) for name in names)

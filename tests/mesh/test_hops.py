@@ -41,7 +41,9 @@ def test_forwarded_is_read_element_by_element() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [b"for=a b", b'for="a', b"for", b"=1"])
+@pytest.mark.parametrize(
+    "value", [b"for=a b", b'for="a', b"for", b"=1", b"for=192.0.2.1" + b" " * 5000, b" " * 4000 + b"x"]
+)
 def test_a_malformed_value_says_nothing(value: bytes) -> None:
     """Rather than half of what somebody meant."""
     assert forwarded(value) == ()
