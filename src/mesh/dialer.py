@@ -11,6 +11,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mesh.errors import (
+    BAD_RESPONSE,
     CERTIFICATE_REFUSED,
     CONNECT_FAILED,
     CONNECT_REFUSED,
@@ -130,6 +131,9 @@ class Dialer:
                 session = await self._shared_session(target, route, timeout_s)
             # Others have waited for the same connection, and may have taken all of it.
             stream = session.open_stream()
+            if stream is None and session.h2.is_over and not session.h2.is_begun:
+                # It answered before it was asked anything, in another protocol.
+                raise Failure(BAD_RESPONSE, _NO_HTTP2)
             if header or not target.routes:
                 session.retire()
         if stream is None:

@@ -220,7 +220,7 @@ class H2Upstream(H2Connection):
             self._doubted_at = 0.0
         for stream in tuple(streams.values()):
             if isinstance(stream, H2UpstreamStream) and stream.is_due(now):
-                stream.abort()
+                stream.end()
         idle_s = self.core.settings.pool_idle_s
         if not streams and now >= self._idle_since + idle_s:
             self._leave()
@@ -433,6 +433,14 @@ class H2UpstreamStream(h2_stream.Stream):
         self._exchange = None
         self._session.doubt(self._began_at)
         self._give_up(CANCEL)
+
+    def end(self) -> None:
+        """The time of a stream that nobody waits for is over."""
+        if self._left:
+            self.abort()
+        else:
+            # It did answer; only the last word is missing.
+            self._give_up(CANCEL)
 
     def _give_up(self, code: int) -> None:
         # A number is given with the request; without one there is nothing to reset.

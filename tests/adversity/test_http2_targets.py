@@ -372,6 +372,26 @@ async def test_an_answer_before_the_end_of_the_body(how: str) -> None:
         assert (await frames.ask()).status == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "body"), [(b"GET", b"200", b"hello"), (b"HEAD", b"200", b""), (b"GET", b"304", b"")]
+)
+async def test_an_answer_that_is_whole_without_its_end(method: bytes, status: bytes, body: bytes) -> None:
+    """The visitor has everything, so that nobody is left who would give up a target that never ends the stream."""
+
+    async def play(target: FrameTarget) -> None:
+        while True:
+            stream_id, _ = await target.request()
+            await target.send(target.head(stream_id, (b"content-length", b"5"), status=status))
+            await target.send(*([frame(DATA, 0, stream_id, body)] if body else []))
+
+    async with before(play) as (stage, mesh), await FrameVisitor.connect(mesh.port) as frames:
+        for _ in range(2):
+            reply = await frames.ask(method=method)
+            assert (reply.status, reply.body, reply.ended) == (int(status), body, True)
+            await until(lambda: mesh.core.in_flight == 0)
+        assert stage.entered == 1
+
+
 @pytest.mark.parametrize("way", ["silent", "in the head", "in the body", "no window"])
 async def test_a_target_that_stalls(way: str) -> None:
     """504, or an answer that is cut; the stream is reset, and the target's connection goes on for others."""

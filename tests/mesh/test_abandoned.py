@@ -66,3 +66,32 @@ async def test_a_target_is_not_waited_for_for_ever(finishes: bool) -> None:
             async with asyncio.timeout(2):
                 await left.wait()
             assert idle(mesh) == 0
+
+
+async def test_a_target_is_not_waited_for_longer_on_a_connection_that_was_used() -> None:
+    """It has a later look planned, from when it was idle."""
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n" + ENDINGS["length"])
+        await head_of(reader)
+        asked.set()
+        try:
+            await reader.read()
+        finally:
+            left.set()
+
+    async with Stage(scene) as stage:
+        patience = Timeouts(response_s=0.05)
+        route = msgspec.structs.replace(route_to(stage.port), finish_abandoned=True, timeouts=patience)
+        async with await start_mesh(route) as mesh:
+            async with await Visitor.connect(mesh.port) as visitor:
+                await visitor.send(request(b"GET / HTTP/1.1"))
+                assert await visitor.answer() is not None
+                await until(lambda: idle(mesh) == 1)
+                await visitor.send(request(b"GET / HTTP/1.1"))
+                await asked.wait()
+            async with asyncio.timeout(2):
+                await left.wait()
+            assert stage.entered == 1

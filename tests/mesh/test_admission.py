@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 import pytest
@@ -16,7 +20,7 @@ from mesh.core import Core
 from mesh.errors import Failure
 from mesh.forward import Peer, RequestFields
 from mesh.heads import RequestHeads
-from mesh.policies import BasicAuth, ForwardAuth, Target, Traffic
+from mesh.policies import BasicAuth, ForwardAuth, Limits, RateLimit, Redirect, Target, Traffic
 from mesh.routes import Delta, Route, RouteKey, Snapshot
 from mesh.wire import RequestLine, parse_request_line
 from tests.support.client import Visitor, ask
@@ -30,6 +34,9 @@ TENANT = msgspec.structs.replace(PUBLIC, host="t", access="tenant")
 PREFIXED = msgspec.structs.replace(PUBLIC, host="p", path_prefix="/api")
 VISITOR = Peer("192.0.2.1", b"http", lambda _: False)
 PLAIN = Arrival(VISITOR)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -254,6 +261,78 @@ async def test_a_request_that_is_held_hears_of_the_end(end: str) -> None:
             await draining
 
 
+async def _resumed(delta: Callable[[int], Delta], *lines: bytes, **paused: Any) -> tuple[int, Origin]:  # noqa: ANN401
+    """What becomes of a request to /api when `delta` changes the route that holds it; and what the target saw."""
+    async with Origin() as origin:
+        route = msgspec.structs.replace(_paused(1), **paused)
+        async with await start_mesh(route) as mesh, await Visitor.connect(mesh.port) as visitor:
+            await visitor.send(request(b"POST /api HTTP/1.1", b"Content-Length: 5", *lines, body=b"hello"))
+            await until(lambda: connections(mesh) and under_way(mesh)._waiting)
+            mesh.apply(delta(origin.port))
+            answer = await visitor.answer("POST")
+            assert answer is not None
+            return answer.status, origin
+
+
+@pytest.mark.parametrize(
+    ("checks", "status"),
+    [
+        ({"deny": ("127.0.0.0/8",)}, 403),
+        ({"allow": ("192.0.2.0/24",)}, 403),
+        ({"client_ca": "x"}, 403),
+        ({"https": "redirect"}, 308),
+        ({"redirect": Redirect(to="https://other.example/", status=307)}, 307),
+        ({"limits": Limits(max_body_bytes=4)}, 413),
+        ({"limits": Limits(max_head_bytes=10)}, 431),
+    ],
+    ids=["deny", "allow", "client certificate", "https", "redirect", "body", "head"],
+)
+async def test_a_request_that_was_held_meets_the_checks_of_now(checks: dict[str, Any], status: int) -> None:
+    """Those that its route did not have when the request came."""
+
+    def checked(port: int) -> Delta:
+        return Delta(revision=2, put=(msgspec.structs.replace(route_to(port), **checks),))
+
+    answered, origin = await _resumed(checked)
+    assert (answered, origin.requests) == (status, [])
+
+
+async def test_a_request_that_was_held_meets_the_checks_of_another_route() -> None:
+    """The one that it falls to when its own is removed."""
+
+    def removed(port: int) -> Delta:
+        return Delta(
+            revision=2,
+            put=(msgspec.structs.replace(route_to(port), deny=("127.0.0.0/8",)),),
+            removed=(RouteKey(HOST, "/api"),),
+        )
+
+    answered, origin = await _resumed(removed, path_prefix="/api")
+    assert (answered, origin.requests) == (403, [])
+
+
+async def test_a_request_that_was_held_counts_once_for_its_rate() -> None:
+    """It had its place when it came."""
+    once = RateLimit(requests=1, per_s=1000.0)
+
+    def limited(port: int) -> Delta:
+        return Delta(revision=2, put=(msgspec.structs.replace(route_to(port), rate_limit=once),))
+
+    assert (await _resumed(limited, rate_limit=once))[0] == 200
+
+
+async def test_what_a_held_request_brought_for_one_route_is_not_for_the_next() -> None:
+    """A password that was the application's business is the proxy's from now on, and goes no further."""
+    auth = BasicAuth(users=(("ada", _hashed(b"secret")),))
+
+    def guarded(port: int) -> Delta:
+        return Delta(revision=2, put=(msgspec.structs.replace(route_to(port), basic_auth=auth),))
+
+    answered, origin = await _resumed(guarded, _basic(b"ada:secret"))
+    assert answered == 200
+    assert [seen.values(b"authorization") for seen in origin.requests] == [[]]
+
+
 async def test_a_visitor_who_leaves_is_held_no_longer() -> None:
     """Nothing of the request is left."""
     async with await start_mesh(_paused(1)) as mesh:
@@ -291,6 +370,46 @@ async def test_a_route_may_ask_for_a_password() -> None:
             assert [record.user for record in records] == ["ada", "ada", "", "", "", ""]
             assert all(not seen.values(b"authorization") for seen in origin.requests)
             assert len(origin.requests) == 2
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads that do nothing before they may."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.given = 0
+        self.may_begin = threading.Event()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Count it, and do it when it may be done."""
+        self.given += 1
+
+        def work() -> T:
+            self.may_begin.wait(5)
+            return fn(*args, **kwargs)
+
+        return super().submit(work)
+
+
+async def test_visitors_who_leave_make_no_room_for_other_passwords() -> None:
+    """What a thread has begun it also ends: two passwords are judged at a time, whoever is there to hear of it."""
+    threads = _Threads()
+    asyncio.get_running_loop().set_default_executor(threads)
+    auth = BasicAuth(users=(("ada", _hashed(b"secret")),))
+    async with (
+        Origin() as origin,
+        await start_mesh(msgspec.structs.replace(route_to(origin.port), basic_auth=auth)) as mesh,
+    ):
+        for number in range(5):
+            async with await Visitor.connect(mesh.port) as visitor:
+                await visitor.send(request(b"GET / HTTP/1.1", _basic(b"ada:%d" % number)))
+                await until(lambda: connections(mesh) and under_way(mesh)._waiting)
+            await until(lambda: not mesh.core.visitors)
+        await until(lambda: not mesh.core._tasks)
+        begun = threads.given
+        threads.may_begin.set()
+        assert begun == 2
+        assert (await ask(mesh.port, request(b"GET / HTTP/1.1", _basic(b"ada:secret")))).status == 200
 
 
 async def test_a_password_is_no_token() -> None:

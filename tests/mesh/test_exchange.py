@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.policies import HeaderEdits, Limits, Target, Timeouts
+from mesh.policies import Circuit, HeaderEdits, Limits, Target, Timeouts
 from mesh.routes import Delta, MeshSettings, Route
 from tests.support.client import Visitor, ask
+from tests.support.h2_peer import H2Peer
 from tests.support.mesh_node import HOST, MeshUnderTest, route_to, start_mesh
 from tests.support.origin import Origin
 from tests.support.stage import (
@@ -156,6 +157,26 @@ async def test_a_fresh_connection_that_closes_is_a_failure() -> None:
         assert _failures(mesh) == [1]
 
 
+async def test_an_empty_body_ends_at_the_other_connection_too() -> None:
+    """In chunks it has an end all the same, perhaps with trailers, for which the target waits."""
+    endings: list[bytes] = []
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        if stage.entered == 1:
+            writer.write(OK)
+            await head_of(reader)
+            return
+        endings.append(await head_of(reader))
+        writer.write(OK)
+
+    async with Stage(scene) as stage, await start_mesh(route_to(stage.port)) as mesh:
+        assert (await ask(mesh.port, GET)).status == 200
+        empty = request(b"PUT / HTTP/1.1", b"Transfer-Encoding: chunked", body=b"0\r\nX-Sum: 0\r\n\r\n")
+        assert (await ask(mesh.port, empty, "PUT")).status == 200
+        assert endings == [b"0\r\nX-Sum: 0\r\n\r\n"]
+
+
 async def test_a_body_is_never_sent_twice() -> None:
     """Once an octet of it has gone, there is no other try, idempotent or not."""
     closed = asyncio.Event()
@@ -180,6 +201,70 @@ async def test_an_answer_that_has_begun_is_never_begun_again() -> None:
         answer = await ask(mesh.port, GET)
         assert (answer.body, answer.ended) == (b"hel", "truncated")
         assert stage.entered == 1
+
+
+# A place with a target that has enough to do.
+
+
+def _waiting(mesh: MeshUnderTest) -> int:
+    """How many wait for a place."""
+    return sum(len(queue) for target in mesh.core.targets(9) for queue in target.awaited)
+
+
+def _one_at_a_time(port: int, pending_s: float) -> Route:
+    return _to(port, circuit=Circuit(max_in_flight=1, max_pending=5, pending_s=pending_s))
+
+
+async def test_a_place_that_a_visitor_leaves_is_for_the_next_one() -> None:
+    """Even when the place becomes free in the same turn of the loop in which the first one who waits goes."""
+    may_answer = asyncio.Event()
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await head_of(reader)
+            await may_answer.wait()
+            writer.write(OK)
+
+    async with Stage(scene) as stage:
+        route = _one_at_a_time(stage.port, pending_s=0.5)
+        async with (
+            await start_mesh(route, settings=MeshSettings(http2_cleartext=True)) as mesh,
+            await H2Peer.connect(mesh.port) as visitor,
+        ):
+            first = visitor.request(HOST)
+            await until(lambda: in_flight(mesh) == 1)
+            second, third = visitor.request(HOST), visitor.request(HOST)
+            await until(lambda: _waiting(mesh) == 2)
+            may_answer.set()
+            await asyncio.sleep(0)
+            # The target has just written its answer, so that the proxy reads that and this together.
+            visitor.reset(second)
+            assert [(await visitor.message(stream)).status for stream in (first, third)] == [200, 200]
+            assert in_flight(mesh) == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"hello"], ids=["no body", "body"])
+async def test_nobody_waits_for_a_place_for_long(body: bytes) -> None:
+    """A body that comes meanwhile has no other deadline, and who wakes in vain does not begin anew."""
+    async with (
+        Stage(_silent) as stage,
+        await start_mesh(_one_at_a_time(stage.port, pending_s=0.2)) as mesh,
+        await Visitor.connect(mesh.port) as busy,
+        await Visitor.connect(mesh.port) as visitor,
+    ):
+        records = watched(mesh)
+        await busy.send(GET)
+        await until(lambda: in_flight(mesh) == 1)
+        await visitor.send(request(b"POST / HTTP/1.1", b"Content-Length: %d" % len(body), body=body))
+        (target,) = mesh.core.targets(1)
+        async with asyncio.timeout(2):
+            while not records:
+                if (waiter := target.next_waiter()) is not None:
+                    waiter.resume()
+                await asyncio.sleep(0.02)
+        answer = await visitor.answer("POST")
+        assert answer is not None
+        assert answer.status == 503
 
 
 async def test_an_answer_makes_up_for_failures() -> None:

@@ -424,6 +424,20 @@ def test_what_was_held_is_given_back_with_the_stream() -> None:
     assert end.fault is None
 
 
+def test_streams_that_are_held_stop_no_other_one() -> None:
+    """They keep back most of the connection's window; what is left of it is given back in time, again and again."""
+    end = End.begun(limits=Limits(window=30_000, connection_window=70_000))
+    for number in (1, 3):
+        end.machine.hold(opened(end, number))
+        for _ in range(3):
+            assert end.hear(data(number, b"x" * 10_000)) == []
+    opened(end, 5)
+    for _ in range(20):
+        end.hear(data(5, b"x" * 5000))
+    assert end.fault is None
+    assert end.calls[-1] == ("data", 5, b"x" * 100_000)
+
+
 def test_more_than_the_connection_allows_is_an_error() -> None:
     """RFC 9113 section 6.9.1."""
     end = End.begun(limits=SMALL._replace(window=60_000, connection_window=65_535))

@@ -630,6 +630,25 @@ async def test_a_websocket_that_is_refused_is_an_answer() -> None:
         assert (await it.visitor.message(stream)).status == 403
 
 
+async def test_a_websocket_that_is_answered_like_a_page_ends_at_the_target_too() -> None:
+    """Its stream has ended, so that nothing else would ever stop a target that goes on."""
+    left = asyncio.Event()
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n")
+        try:
+            await reader.read()
+        finally:
+            left.set()
+
+    async with set_up(scene) as it:
+        assert await it.visitor.status(connect(it.visitor)) == 502
+        async with asyncio.timeout(2):
+            await left.wait()
+        await until(lambda: in_flight(it.mesh) == 0)
+
+
 # Settings that change under way.
 
 

@@ -21,7 +21,7 @@ from mesh.targets import TargetState
 from tests.support.client import Visitor
 from tests.support.h2_peer import H2Peer, H2Target, saying
 from tests.support.mesh_node import HOST, MeshUnderTest, start_mesh
-from tests.support.stage import in_flight, request, until, watched
+from tests.support.stage import Stage, in_flight, request, until, watched
 
 CLEARTEXT = MeshSettings(http2_cleartext=True)
 BODY = hashlib.shake_256(b"body").digest(1 << 20)
@@ -402,6 +402,29 @@ async def test_a_breach_of_the_protocol_ends_the_session() -> None:
         status, _body = await it.ask()
         assert status == 502
         await until(lambda: it.target.peers[0].goaway == frames.PROTOCOL_ERROR)
+
+
+async def test_a_target_that_speaks_something_else_is_told_apart() -> None:
+    """Not as one that broke off, and nothing is tried again: what is wrong is the route."""
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(frames.PREFACE))
+        while (head := await reader.readexactly(9))[3] != frames.HEADERS:
+            await reader.readexactly(int.from_bytes(head[:3]))
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    async with Stage(scene) as stage:
+        route = Route(host=HOST, targets=(Target(f"h2c://127.0.0.1:{stage.port}"),))
+        async with await start_mesh(route) as mesh, await Visitor.connect(mesh.port) as visitor:
+            records = watched(mesh)
+            await visitor.send(GET)
+            answer = await visitor.answer()
+            assert answer is not None
+            assert answer.status == 502
+            (record,) = records
+            assert (record.detail, record.retries) == ("The target does not speak HTTP/2.", 0)
+            assert stage.entered == 1
 
 
 async def test_more_streams_than_a_target_takes_need_another_session() -> None:
