@@ -31,8 +31,11 @@ from mesh.wire import (
 
 _MAX_KEY: Final = 2048
 _MAX_LINE: Final = 256
-_MAX_MET: Final = 8192
+_MAX_MET: Final = 4096
 _MAX_MEMORY: Final = 2 * 1024 * 1024
+# Most responses have a Date, and are new every second: a large memory of them would only grow old.
+_MAX_RESPONSES_MET: Final = 1024
+_MAX_RESPONSE_MEMORY: Final = 128 * 1024
 _MAX_RESPONSE_FIELDS: Final = 256
 
 _PASS: Final = Policy.PASS
@@ -50,12 +53,14 @@ class Memory(dict[bytes, T]):
     before never come again, and keeping them would cost more than reading them.
     """
 
-    __slots__ = ("_met", "_size")
+    __slots__ = ("_met", "_most", "_most_met", "_size")
 
-    def __init__(self) -> None:
-        """Remember nothing yet."""
+    def __init__(self, most: int = _MAX_MEMORY, most_met: int = _MAX_MET) -> None:
+        """Remember nothing yet, and never more than `most` bytes, and the hashes of `most_met` keys."""
         super().__init__()
         self._met: set[int] = set()
+        self._most = most
+        self._most_met = most_met
         self._size = 0
 
     def keep(self, key: bytes, value: T) -> T:
@@ -64,7 +69,7 @@ class Memory(dict[bytes, T]):
         if mark in self._met:
             self._remember(key, value)
             return value
-        if len(self._met) >= _MAX_MET:
+        if len(self._met) >= self._most_met:
             self._met.clear()
         self._met.add(mark)
         return value
@@ -75,7 +80,7 @@ class Memory(dict[bytes, T]):
         # The key, its copies in what is composed of it, and the objects around them, roughly.
         cost = 4 * len(key) + 200
         self._size += cost
-        if self._size > _MAX_MEMORY:
+        if self._size > self._most:
             self.clear()
             self._size = cost
         self[key] = value
@@ -91,14 +96,18 @@ class Lines:
         judge: Callable[[list[bytes]], None],
         policy: Callable[[bytes], Policy],
         max_fields: int,
+        most: int = _MAX_MEMORY,
     ) -> None:
-        """`judge` raises Failure for malformed lines, `policy` decides by a lower-case name."""
+        """`judge` raises Failure for malformed lines, `policy` decides by a lower-case name.
+
+        At most `most` bytes are remembered of each kind of line.
+        """
         self._judge = judge
         self._policy = policy
         self._max_fields = max_fields
         # Lines that are known: those that simply pass, and the policies of all others.
-        self._passing: Memory[None] = Memory()
-        self._others: Memory[Policy] = Memory()
+        self._passing: Memory[None] = Memory(most)
+        self._others: Memory[Policy] = Memory(most)
         self._policies: Memory[Policy] = Memory()
 
     def sort(self, block: bytes) -> tuple[list[bytes], list[bytes]]:
@@ -225,10 +234,11 @@ class ResponseHeads:
 
     def __init__(self) -> None:
         """Nothing has been seen."""
-        self._lines = Lines(judge_response_lines, response_policy, _MAX_RESPONSE_FIELDS)
+        self._lines = Lines(judge_response_lines, response_policy, _MAX_RESPONSE_FIELDS, _MAX_RESPONSE_MEMORY)
         self._statuses: Memory[StatusLine] = Memory()
-        self._sections: tuple[Memory[ResponseFields], ...] = (Memory(), Memory(), Memory())
-        self._controls: tuple[Memory[ResponseControl], ...] = (Memory(), Memory(), Memory())
+        bounds = _MAX_RESPONSE_MEMORY, _MAX_RESPONSES_MET
+        self._sections: tuple[Memory[ResponseFields], ...] = (Memory(*bounds), Memory(*bounds), Memory(*bounds))
+        self._controls: tuple[Memory[ResponseControl], ...] = (Memory(*bounds), Memory(*bounds), Memory(*bounds))
 
     def status(self, line: bytes) -> StatusLine:
         """The status line, without its line end; raises Failure."""
