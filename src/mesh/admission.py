@@ -91,8 +91,8 @@ class Pass:
         """Whether a token or a password was verified."""
         return bool(self.org_id or self.user)
 
-    async def wait(self, core: Core, exchange: Exchange, visitor: Visitor) -> Live:
-        """Pass the checks that take time; gives the route, which may be another by now. Raises Failure or Reply."""
+    async def wait(self, core: Core, exchange: Exchange, visitor: Visitor) -> None:
+        """Pass the checks that take time; the exchange may have another route by then. Raises Failure or Reply."""
         live = self._live
         if live.route.traffic.mode == "pause":
             live = await _until_resumed(core, exchange, visitor, live)
@@ -104,7 +104,6 @@ class Pass:
             await self._inquire(core, exchange, visitor, live.route.forward_auth)
         if rules.last_check is not None:
             rules.last_check(Asked(core, live, visitor, exchange.line, exchange.fields, self.is_known))
-        return live
 
     def _begin_anew(self, core: Core, exchange: Exchange, visitor: Visitor, live: Live) -> None:
         """Make the checks of the route that a request goes on with: it may be another one than it was held by."""

@@ -190,13 +190,14 @@ class Exchange:
     async def _pass(self, checks: Pass) -> None:
         """Wait for the checks that take time, and go on."""
         try:
-            self._live = await checks.wait(self.core, self, self._visitor)
-            self._waiting = None
-            if self._held is None and not self.is_settled:
-                self._connect(self._live)
+            await checks.wait(self.core, self, self._visitor)
         except (Failure, Reply) as outcome:
             self._waiting = None
             self._end_early(outcome)
+            return
+        self._waiting = None
+        if self._held is None:
+            self.resume()
 
     def _end_early(self, outcome: Failure | Reply) -> None:
         if isinstance(outcome, Failure):
@@ -555,10 +556,7 @@ class Exchange:
             self.fail(Failure(NOT_PROCESSED))
             return
         self._count_out()
-        try:
-            self._connect(live)
-        except Failure as failure:
-            self.fail(failure)
+        self.resume()
 
     def _retry_or_fail(self, failure: Failure, *, was_reused: bool = False) -> None:
         # RFC 9110 section 9.2.2: what may have reached the target is sent again only when it is idempotent; a reused
