@@ -8,10 +8,10 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import aiohttp
 import psutil
@@ -162,10 +162,22 @@ class Origin:
         return web.Response(text=f"{request.path} org={request.headers.get('X-Zexio-Org', '-')}")
 
 
+class Served(Protocol):
+    """An application that may be told to answer what it holds back."""
+
+    url: str
+    gate: asyncio.Event
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """The answer to any request."""
+
+
+S = TypeVar("S", bound=Served)
+
+
 @asynccontextmanager
-async def origin() -> AsyncIterator[Origin]:
-    """An origin on a free port of loopback."""
-    behind = Origin()
+async def serving(behind: S) -> AsyncIterator[S]:
+    """An application on a free port of loopback."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", behind.answer)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.0)
@@ -177,6 +189,11 @@ async def origin() -> AsyncIterator[Origin]:
     finally:
         behind.gate.set()
         await runner.cleanup()
+
+
+def origin() -> AbstractAsyncContextManager[Origin]:
+    """An origin on a free port of loopback."""
+    return serving(Origin())
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:

@@ -10,7 +10,7 @@ import signal
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
@@ -22,7 +22,7 @@ from aiohttp import web
 from yarl import URL
 
 from node.cli.mitmweb import Job, running
-from tests.flows.running import PATIENCE_S, RunningNode, run, spawn, until
+from tests.flows.running import PATIENCE_S, RunningNode, run, serving, spawn, until
 from tests.support.authority import Authority
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -139,21 +139,9 @@ def mitmweb() -> str:
     return found
 
 
-@asynccontextmanager
-async def application() -> AsyncIterator[Application]:
+def application() -> AbstractAsyncContextManager[Application]:
     """An application on a free port of loopback."""
-    behind = Application()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", behind.answer)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    behind.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield behind
-    finally:
-        behind.gate.set()
-        await runner.cleanup()
+    return serving(Application())
 
 
 @asynccontextmanager

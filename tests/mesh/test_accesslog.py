@@ -18,21 +18,12 @@ from mesh import accesslog
 from mesh.accesslog import AccessLog, combined_line, json_line, logfmt_line
 from mesh.ports import AccessRecord
 from mesh.routes import AccessLog as Mode
+from tests.support import records
 
-RECORD = AccessRecord(
-    began_at=784111777.25,
-    duration_s=0.5,
-    peer="192.0.2.7",
-    method="GET",
-    host="shop.example.com",
-    target="/a?b",
-    version="HTTP/1.1",
+RECORD = records.record(
     status=502,
-    received=3,
-    sent=120,
-    request_id="id-1",
     route="*.example.com",
-    upstream="http://10.0.0.1:80",
+    path_prefix="",
     org_id="org_a",
     cause="connection_refused",
     detail="The target refused the connection.",
