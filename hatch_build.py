@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 # Not among them: modules whose annotations msgspec reads at run time (routes, policies, ledger, ports, channel), and
 # those with named tuples of classes that are imported for their types alone (arrival, checks), which mypyc crashes on.
 MODULES = (
-    *("abandoned", "admission", "answers", "balance", "budget", "connection", "core", "deadlines", "downstream"),
-    *("dressing", "edits", "errors", "exchange", "forward", "heads", "hops", "live", "networks", "pool", "relay"),
-    *("rules", "sides", "targets", "trace", "upstream", "wire"),
+    *("abandoned", "admission", "answers", "balance", "budget", "connection", "core", "counts", "deadlines"),
+    *("downstream", "dressing", "edits", "errors", "exchange", "forward", "heads", "hops", "live"),
+    *("networks", "pool", "relay", "rules", "sides", "table", "targets", "trace", "upstream", "wire"),
     *("frames", "h2", "h2_connection", "h2_downstream", "h2_heads", "h2_sending", "h2_stream", "h2_upstream", "hpack"),
     *("hello", "secure"),
 )

@@ -16,7 +16,8 @@ from mesh.forward import Peer, compose
 from mesh.heads import RequestHeads, ResponseHeads
 from mesh.policies import Target
 from mesh.ports import AccessRecord
-from mesh.routes import AccessKeys, Delta, Route, RouteTable, VerifyKey
+from mesh.routes import AccessKeys, Delta, Route, VerifyKey
+from mesh.table import RouteTable
 from mesh.wire import ChunkedBody, chunk, parse_request_line
 
 Step = Callable[[], object]

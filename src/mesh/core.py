@@ -28,9 +28,10 @@ from mesh.networks import Networks
 from mesh.policies import Target
 from mesh.ports import AccessRecord, Counters
 from mesh.ratelimit import SIZE, Buckets
-from mesh.routes import Delta, MeshSettings, Route, RouteKey, RouteTable, Snapshot
+from mesh.routes import Delta, MeshSettings, Route, RouteKey, Snapshot
 from mesh.rules import Rules
 from mesh.secure import Secured
+from mesh.table import RouteTable
 from mesh.targets import TargetState
 from mesh.tls import Certificates
 

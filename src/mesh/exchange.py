@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from mesh.core import Core
+    from mesh.counts import RouteCounts
     from mesh.dressing import Dress
     from mesh.forward import RequestFields, ResponseFields
     from mesh.live import Live
@@ -166,7 +167,7 @@ class Exchange:
             live = self._live = find_route(core, line, fields, self._visitor.arrival)
             rules = live.rules
             self.request_id = fields.request_id or core.next_request_id()
-            self._tries_left = live.route.retries
+            self._tries_left = rules.retries
             if rules.total_s:
                 self._timer = core.call_later(rules.total_s, self._took_too_long)
             if hold:
@@ -299,7 +300,7 @@ class Exchange:
 
     def _lines(self, live: Live, target: TargetState[TargetSide]) -> bytes:
         fields, rules, passed = self.fields, live.rules, self.pass_
-        host = (fields.host_value or fields.host) if live.route.preserve_host else target.host_value
+        host = (fields.host_value or fields.host) if rules.preserves_host else target.host_value
         lines = compose(fields, self._visitor.peer, host)
         own = b"X-Request-Id: %b\r\n" % self.request_id
         if self._span is not None:
@@ -310,9 +311,10 @@ class Exchange:
             own = passed.lines + own
             if passed.replaced:
                 lines = passed.replaced.apply(lines)
-        if self._visitor.arrival.tls is not None and self._visitor.arrival.tls.client:
+        tls = self._visitor.arrival.tls
+        if tls is not None and tls.client:
             # RFC 9440 section 2.2: one that a visitor sent was dropped with the reserved fields.
-            own += b"Client-Cert: %b\r\n" % self._visitor.arrival.tls.client
+            own += b"Client-Cert: %b\r\n" % tls.client
         if fields.max_forwards is not None:
             # RFC 9110 section 7.6.2: the field counts hops for OPTIONS and TRACE, and means nothing elsewhere.
             own += b"Max-Forwards: %d\r\n" % (fields.max_forwards - (self.line.method == b"OPTIONS"))
@@ -617,7 +619,8 @@ class Exchange:
         """Answer with `failure`, or cut the connection when the answer has begun."""
         if self.is_settled:
             return
-        self.failure = failure
+        # Its traceback holds the frames that hold this exchange: a circle, which only a rare full collection would end.
+        self.failure = failure.with_traceback(None)
         self._drop_upstream()
         if self.is_response_begun:
             self._settle()
@@ -669,7 +672,7 @@ class Exchange:
         if self.failure is not None:
             counters.failed(self.failure)
         duration_s = core.stopwatch() - self._began
-        counts = self._live.counts if self._live is not None else core.ledger.other
+        counts: RouteCounts = self._live.counts if self._live is not None else core.ledger.other
         counts.settled(self.status, self._received, self._sent, duration_s, self._first_byte_s)
         observer, spans = core.observer, core.spans if self._span is not None and self._span.is_sampled else None
         if observer is None and spans is None:

@@ -33,8 +33,9 @@ from mesh.health import HealthChecker, Probe
 from mesh.ledger import RouteReport
 from mesh.listener import ListenSpec, bind, shown
 from mesh.ports import AccessRecord
-from mesh.routes import AccessKeys, Certificate, Delta, MeshSettings, RouteTable, Snapshot
+from mesh.routes import AccessKeys, Certificate, Delta, MeshSettings, Snapshot
 from mesh.shared import make
+from mesh.table import RouteTable
 from mesh.targets import Place
 from mesh.tls import Certificates
 

@@ -473,9 +473,13 @@ def _may_trail(key: bytes) -> bool:
 
 
 def _passing(lines: list[bytes], nominated: frozenset[bytes], added: bytes) -> bytes:
-    """The lines that pass, without those that Connection names (RFC 9110 section 7.6.1), and `added` behind them."""
+    """The lines that pass, without those that Connection names (RFC 9110 section 7.6.1), and `added` behind them.
+
+    Several lines may come as one, with the line ends between them.
+    """
     if nominated:
-        lines = [line for line in lines if line.partition(b":")[0].lower() not in nominated]
+        each = [line for run in lines for line in run.split(b"\r\n")]
+        lines = [line for line in each if line.partition(b":")[0].lower() not in nominated]
     return b"\r\n".join((*lines, added))
 
 

@@ -59,7 +59,7 @@ from mesh.frames import (
 )
 from mesh.h2_heads import RequestHead, ResponseHead, read_request, read_response, read_trailers
 from mesh.h2_sending import Sender
-from mesh.h2_stream import Handler, Limits, Stream
+from mesh.h2_stream import Handler, Limits, Nobody, Stream
 from mesh.hpack import NO_TABLE, TABLE_SIZE, Decoder, Field, size_of
 
 # Header blocks that mean the same until the peer's table changes.
@@ -750,6 +750,14 @@ class Connection(Sender):
             stream.queue = None
         for stream in streams:
             stream.on_reset(CANCEL)
+
+    def leave(self) -> None:
+        """The connection is gone: close every stream, and let go of who had it.
+
+        In a circle the two would wait for a rare full collection.
+        """
+        self.abandon()
+        self._handler = Nobody()
 
     def _fail(self, fault: ConnectionFault) -> None:
         if self.is_over:

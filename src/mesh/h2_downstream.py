@@ -105,7 +105,7 @@ class H2Downstream(H2Connection):
         """The visitor is gone, and with it every stream."""
         self.is_closed = True
         self.core.visitor_left(self)
-        self.h2.abandon()
+        self.h2.leave()
 
     def eof_received(self) -> bool:
         """The visitor sends nothing more, not even the windows for what it would have to be sent: it has left."""
@@ -194,7 +194,7 @@ class H2Downstream(H2Connection):
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
-        self.h2.abandon()
+        self.h2.leave()
         self.is_closed = True
         self._transport.abort()
 
@@ -366,6 +366,8 @@ class Stream(h2_stream.Stream):
             self._tunnel.visitor_ended()
         elif self.exchange is not None and not self.exchange.is_request_complete:
             self.exchange.request_end(trailers)
+        if self.is_local_done:
+            self.exchange = None
 
     def on_reset(self, code: int) -> None:
         """The visitor wants nothing more of this."""
@@ -374,6 +376,7 @@ class Stream(h2_stream.Stream):
             tunnel.lost()
         elif self.exchange is not None:
             self.exchange.visitor_lost()
+        self.exchange = None
 
     def on_slow(self) -> None:
         """The visitor does not take what was sent."""
@@ -503,6 +506,9 @@ class Stream(h2_stream.Stream):
 
     def finish(self, trailers: bytes) -> None:
         """The response is complete; what waits for the visitor has its own time."""
+        if self.is_remote_done:
+            # The exchange holds this stream: in a circle both would wait for a rare full collection.
+            self.exchange = None
         if self._head:
             head, self._head = self._head, b""
             if not trailers:
@@ -530,6 +536,7 @@ class Stream(h2_stream.Stream):
         self._reset(INTERNAL_ERROR)
 
     def _reset(self, code: int) -> None:
+        self.exchange = None
         self._head = b""
         self._connection.h2.reset(self, code)
 

@@ -47,6 +47,26 @@ class Handler(Protocol):
         """The connection is over, and every stream has heard of it: write what waits, and close."""
 
 
+class Nobody:
+    """Has a connection that is gone: to whom it belonged is not kept alive by it."""
+
+    def make_stream(self, stream_id: int) -> Stream:
+        """No stream begins any more."""
+        raise RuntimeError(f"stream {stream_id} on a connection that is gone")
+
+    def on_output(self) -> None:
+        """Nobody takes it."""
+
+    def on_idle(self) -> None:
+        """It is always."""
+
+    def on_goaway(self, code: int) -> None:
+        """It has left already."""
+
+    def on_fault(self, fault: ConnectionFault) -> None:
+        """It is over already."""
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Stream:
     """One stream; a subclass says what its events mean.

@@ -115,7 +115,7 @@ class H2Upstream(H2Connection):
         self._leave()
         self._lost = exc
         self.core.deadlines.forget(self)
-        self.h2.abandon()
+        self.h2.leave()
 
     def eof_received(self) -> bool:
         """The target sends nothing more."""
@@ -164,7 +164,7 @@ class H2Upstream(H2Connection):
         """Close at once, whatever is under way."""
         self._leave()
         self.is_closed = True
-        self.h2.abandon()
+        self.h2.leave()
         self._transport.abort()
 
     def doubt(self, since: float) -> None:

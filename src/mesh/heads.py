@@ -6,7 +6,7 @@ bound, and forgets all of it at once when the bound is reached, which costs noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, TypeVar
 
 from mesh.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, Failure, Kind
@@ -23,6 +23,7 @@ from mesh.forward import (
 from mesh.wire import (
     RequestLine,
     StatusLine,
+    are_plain,
     judge_request_lines,
     judge_response_lines,
     parse_request_line,
@@ -37,6 +38,9 @@ _MAX_MEMORY: Final = 2 * 1024 * 1024
 _MAX_RESPONSES_MET: Final = 1024
 _MAX_RESPONSE_MEMORY: Final = 128 * 1024
 _MAX_RESPONSE_FIELDS: Final = 256
+# As much of a section as tells senders apart and does not vary: names of hosts and of software, a date.
+_REQUEST_PREFIX: Final = 96
+_RESPONSE_PREFIX: Final = 48
 
 _PASS: Final = Policy.PASS
 _NOTE: Final = Policy.NOTE
@@ -65,14 +69,19 @@ class Memory(dict[bytes, T]):
 
     def keep(self, key: bytes, value: T) -> T:
         """Remember `value`, unless its key is new or long; gives it back."""
+        if self.has_met(key):
+            self._remember(key, value)
+        return value
+
+    def has_met(self, key: bytes) -> bool:
+        """Whether the key, or one of the same hash, came before; from now on it has."""
         mark = hash(key)
         if mark in self._met:
-            self._remember(key, value)
-            return value
+            return True
         if len(self._met) >= self._most_met:
             self._met.clear()
         self._met.add(mark)
-        return value
+        return False
 
     def _remember(self, key: bytes, value: T) -> None:
         if len(key) > _MAX_KEY:
@@ -86,21 +95,89 @@ class Memory(dict[bytes, T]):
         self[key] = value
 
 
+class Shape:
+    """What sections have in common that differ in the values of a few lines: all other lines, and the names of these.
+
+    A section of a known shape is compared in long runs, and has the same fields in the same order as the first one had,
+    so that only the values that differ are left to judge.
+    """
+
+    __slots__ = ("_last", "_names", "_passing", "_policies", "_read", "_runs")
+
+    def __init__(self, lines: list[bytes], varying: Collection[bytes], policy: Callable[[bytes], Policy]) -> None:
+        """From the `lines` of a section that was judged; `policy` decides by a line."""
+        # Each run ends with the name of a line that varies, and beside it is what passes of it, what is read, and the
+        # length of that name and the policy for the line; the last run ends the section.
+        self._runs: list[bytes] = []
+        self._passing: list[bytes] = []
+        self._read: list[list[bytes]] = []
+        self._names: list[int] = []
+        self._policies: list[Policy] = []
+        begin = 0
+        for index, line in enumerate(lines):
+            if line in varying:
+                name, colon, _value = line.partition(b":")
+                self._add(lines[begin:index], name + colon, policy)
+                self._names.append(len(name) + 1)
+                self._policies.append(policy(line))
+                begin = index + 1
+        self._add(lines[begin:], b"\r\n", policy)
+        self._last = self._runs.pop()
+
+    def _add(self, lines: list[bytes], ending: bytes, policy: Callable[[bytes], Policy]) -> None:
+        self._runs.append(b"".join([line + b"\r\n" for line in lines]) + ending)
+        self._passing.append(b"\r\n".join([line for line in lines if policy(line) in (_PASS, _NOTE)]))
+        self._read.append([line for line in lines if policy(line) is _READ])
+
+    def sort(self, block: bytes) -> tuple[list[bytes], list[bytes]] | None:
+        """The lines of `block` that pass, whole runs as one, and those that are read.
+
+        None for a section of another shape, and for one with a value that has to be looked at more closely.
+        """
+        passing: list[bytes] = []
+        read: list[bytes] = []
+        varying: list[bytes] = []
+        begin = 0
+        for index, run in enumerate(self._runs):
+            value = begin + len(run)
+            if block[begin:value] != run:
+                return None
+            end = block.find(b"\r\n", value)
+            line = block[value - self._names[index] : end]
+            varying.append(line)
+            begin = end + 2
+            if self._passing[index]:
+                passing.append(self._passing[index])
+            read += self._read[index]
+            policy = self._policies[index]
+            if policy is _READ:
+                read.append(line)
+            elif policy is not _DROP:
+                passing.append(line)
+        if block[begin:] != self._last or not are_plain(varying):
+            return None
+        if self._passing[-1]:
+            passing.append(self._passing[-1])
+        read += self._read[-1]
+        return passing, read
+
+
 class Lines:
     """Sorts the lines of sections by their policy; a line that was judged once is not judged again."""
 
-    __slots__ = ("_judge", "_max_fields", "_others", "_passing", "_policies", "_policy")
+    __slots__ = ("_judge", "_max_fields", "_others", "_passing", "_policies", "_policy", "_prefix", "_shapes")
 
     def __init__(
         self,
         judge: Callable[[list[bytes]], None],
         policy: Callable[[bytes], Policy],
         max_fields: int,
+        prefix: int,
         most: int = _MAX_MEMORY,
     ) -> None:
         """`judge` raises Failure for malformed lines, `policy` decides by a lower-case name.
 
-        At most `most` bytes are remembered of each kind of line.
+        Shapes are known by the first `prefix` bytes. At most `most` bytes are remembered of each kind of line.
         """
         self._judge = judge
         self._policy = policy
@@ -109,18 +186,31 @@ class Lines:
         self._passing: Memory[None] = Memory(most)
         self._others: Memory[Policy] = Memory(most)
         self._policies: Memory[Policy] = Memory()
+        self._prefix = prefix
+        # A shape is several times as large as what it is known by.
+        self._shapes: Memory[Shape] = Memory(most // 8)
 
     def sort(self, block: bytes) -> tuple[list[bytes], list[bytes]]:
-        """The lines of `block` that pass, and those that are read; raises Failure."""
+        """The lines of `block` that pass, and those that are read; raises Failure.
+
+        Several lines that pass may come as one, with the line ends between them.
+        """
+        shape = self._shapes.get(block[: self._prefix])
+        if shape is not None:
+            known = shape.sort(block)
+            if known is not None:
+                return known
         lines = block.split(b"\r\n")
         del lines[-2:]
         if len(lines) > self._max_fields:
             raise Failure(HEAD_TOO_LARGE, "There are too many header fields.")
-        known = self._passing
-        others = [line for line in lines if line not in known]
+        passing = self._passing
+        others = [line for line in lines if line not in passing]
         if not others:
             return lines, []
-        read, dropped = self._sort_others(others)
+        read, dropped, new = self._sort_others(others)
+        if 0 < len(new) <= len(lines) // 2:
+            self._learn_shape(block, lines, new)
         # Lines of one name must keep their order (RFC 9110 section 5.3), so those that pass stay where they are.
         for line in read:
             lines.remove(line)
@@ -128,8 +218,8 @@ class Lines:
             lines.remove(line)
         return lines, read
 
-    def _sort_others(self, lines: list[bytes]) -> tuple[list[bytes], list[bytes]]:
-        """The lines among `lines` that are read, and those that are dropped; raises Failure."""
+    def _sort_others(self, lines: list[bytes]) -> tuple[list[bytes], list[bytes], dict[bytes, Policy]]:
+        """The lines among `lines` that are read, that are dropped, and that are new; raises Failure."""
         read: list[bytes] = []
         dropped: list[bytes] = []
         noted: list[bytes] = []
@@ -150,7 +240,7 @@ class Lines:
             self._learn(new)
         if len(noted) > 1:
             values(noted, BAD_REQUEST)
-        return read, dropped
+        return read, dropped, new
 
     def _learn(self, lines: dict[bytes, Policy]) -> None:
         for line, policy in lines.items():
@@ -159,6 +249,11 @@ class Lines:
                     self._passing.keep(line, None)
                 else:
                     self._others.keep(line, policy)
+
+    def _learn_shape(self, block: bytes, lines: list[bytes], varying: Collection[bytes]) -> None:
+        prefix = block[: self._prefix]
+        if len(block) <= _MAX_KEY and self._shapes.has_met(prefix):
+            self._shapes.keep(prefix, Shape(lines, varying, self._policy_of))
 
     def _policy_of(self, line: bytes) -> Policy:
         name = line.partition(b":")[0]
@@ -191,7 +286,7 @@ class RequestHeads:
     def __init__(self, max_fields: int, max_target: int) -> None:
         """A request may have `max_fields` field lines and a target of `max_target` bytes."""
         self._max_target = max_target
-        self._lines = Lines(judge_request_lines, request_policy, max_fields)
+        self._lines = Lines(judge_request_lines, request_policy, max_fields, _REQUEST_PREFIX)
         self._request_lines: Memory[RequestLine] = Memory()
         # By minor version of HTTP/1, and 2 for HTTP/2.
         self._sections: tuple[Memory[RequestFields], ...] = (Memory(), Memory(), Memory())
@@ -234,7 +329,9 @@ class ResponseHeads:
 
     def __init__(self) -> None:
         """Nothing has been seen."""
-        self._lines = Lines(judge_response_lines, response_policy, _MAX_RESPONSE_FIELDS, _MAX_RESPONSE_MEMORY)
+        self._lines = Lines(
+            judge_response_lines, response_policy, _MAX_RESPONSE_FIELDS, _RESPONSE_PREFIX, _MAX_RESPONSE_MEMORY
+        )
         self._statuses: Memory[StatusLine] = Memory()
         bounds = _MAX_RESPONSE_MEMORY, _MAX_RESPONSES_MET
         self._sections: tuple[Memory[ResponseFields], ...] = (Memory(*bounds), Memory(*bounds), Memory(*bounds))

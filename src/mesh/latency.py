@@ -59,11 +59,9 @@ class Histogram:
 
     def take(self) -> tuple[dict[int, int], float]:
         """The buckets that hold anything, by place, and the sum of the durations; empty from then on."""
-        filled = {place: count for place, count in enumerate(self.counts) if count}
-        for place in filled:
-            self.counts[place] = 0
+        counts, self.counts = self.counts, [0] * len(self.counts)
         sum_s, self.sum_s = self.sum_s, 0.0
-        return filled, sum_s
+        return filled(counts), sum_s
 
     def quantiles(self, *shares: float) -> tuple[float, ...]:
         """In seconds, for each share (0.99 for example): a bound that this share did not exceed; 0 when empty.
@@ -81,6 +79,11 @@ class Histogram:
         """How many durations were at most as long as each bound in `COARSE`, and how many there are at all."""
         below = list(accumulate(self.counts))
         return [*(below[place] for place in _COARSE_PLACES), below[-1]]
+
+
+def filled(counts: Iterable[int]) -> dict[int, int]:
+    """The buckets that hold anything, by place."""
+    return {place: count for place, count in enumerate(counts) if count}
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from mesh.latency import BOUNDS, Histogram
+from mesh.counts import RouteCounts
+from mesh.latency import filled
 from mesh.routes import RouteKey
 
 MAX_ROUTES: Final = 1000
@@ -31,75 +31,6 @@ class RouteReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     durations_sum_s: float = 0.0
     first_bytes: dict[int, int] = {}
     first_bytes_sum_s: float = 0.0
-
-
-class RouteCounts:
-    """What came of one route's requests since it was last asked."""
-
-    __slots__ = (
-        "durations",
-        "first_bytes",
-        "holders",
-        "rate_limited",
-        "received",
-        "retries",
-        "route",
-        "sent",
-        "statuses",
-    )
-
-    def __init__(self, route: RouteKey | None) -> None:
-        """Nothing yet; without a `route` these are the counts of many."""
-        self.route = route
-        # How many live routes have this key: for a moment it can be two, the old one and its successor.
-        self.holders = 0
-        self.statuses = [0] * 10
-        self.received = 0
-        self.sent = 0
-        self.retries = 0
-        self.rate_limited = 0
-        self.durations = Histogram()
-        self.first_bytes = Histogram()
-
-    def settled(self, status: int, received: int, sent: int, duration_s: float, first_byte_s: float) -> None:
-        """Count an exchange that has ended; `first_byte_s` is 0 when no target has answered."""
-        self.statuses[status // 100] += 1
-        if received:
-            self.received += received
-        self.sent += sent
-        if status == 101:
-            # A tunnel lasts as long as people talk, which says nothing about how quick the target is.
-            return
-        # `Histogram.add` in place: this runs once per request, and a call costs as much as the look-up.
-        durations = self.durations
-        durations.counts[bisect_left(BOUNDS, duration_s)] += 1
-        durations.sum_s += duration_s
-        if first_byte_s:
-            first_bytes = self.first_bytes
-            first_bytes.counts[bisect_left(BOUNDS, first_byte_s)] += 1
-            first_bytes.sum_s += first_byte_s
-
-    def take(self) -> RouteReport | None:
-        """What was counted, or nothing when nothing was; counts from zero again."""
-        if not any(self.statuses):
-            return None
-        durations, durations_sum_s = self.durations.take()
-        first_bytes, first_bytes_sum_s = self.first_bytes.take()
-        report = RouteReport(
-            route=self.route,
-            statuses=tuple(self.statuses),
-            received=self.received,
-            sent=self.sent,
-            retries=self.retries,
-            rate_limited=self.rate_limited,
-            durations=durations,
-            durations_sum_s=durations_sum_s,
-            first_bytes=first_bytes,
-            first_bytes_sum_s=first_bytes_sum_s,
-        )
-        self.statuses = [0] * 10
-        self.received = self.sent = self.retries = self.rate_limited = 0
-        return report
 
 
 class Ledger:
@@ -140,6 +71,23 @@ class Ledger:
         """
         leaving, self._leaving = self._leaving, []
         for counts in (*self._routes.values(), *leaving, self.other):
-            report = counts.take()
-            if report is not None:
+            if any(counts.statuses):
+                report = _report(counts)
+                # Before the report is given away: who reads it may serve a request first.
+                counts.clear()
                 yield report
+
+
+def _report(counts: RouteCounts) -> RouteReport:
+    return RouteReport(
+        route=counts.route,
+        statuses=tuple(counts.statuses),
+        received=counts.received,
+        sent=counts.sent,
+        retries=counts.retries,
+        rate_limited=counts.rate_limited,
+        durations=filled(counts.durations),
+        durations_sum_s=counts.durations_sum_s,
+        first_bytes=filled(counts.first_bytes),
+        first_bytes_sum_s=counts.first_bytes_sum_s,
+    )

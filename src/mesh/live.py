@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mesh.targets import LiveRoute
 
 if TYPE_CHECKING:
-    from mesh.ledger import RouteCounts
+    from mesh.counts import RouteCounts
     from mesh.routes import Route
     from mesh.rules import Rules
     from mesh.sides import TargetSide

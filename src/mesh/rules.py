@@ -37,8 +37,10 @@ class Rules:
         "max_body_bytes",
         "min_bytes_per_s",
         "owned_fields",
+        "preserves_host",
         "request_edits",
         "response_s",
+        "retries",
         "rewrite",
         "takes_time",
         "total_s",
@@ -67,6 +69,8 @@ class Rules:
         self.is_open = route.access == "public" and not (self.checks or self.last_check or self.takes_time)
         # Whether some answers count as failures of the target.
         self.is_judged_by_status = bool(route.ejection.statuses)
+        self.retries = route.retries
+        self.preserves_host = route.preserve_host
         self.rewrite = rewrite_of(route)
         self.request_edits = edits_of(route.request_headers)
         self.owned_fields = _owned(route)

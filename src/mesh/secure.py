@@ -10,7 +10,7 @@ import asyncio
 import base64
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mesh.arrival import Arrival, TlsFacts
@@ -217,21 +217,25 @@ class SecureTransport(asyncio.Transport, asyncio.Protocol):
     """
 
     __slots__ = (
+        "_decrypt",
+        "_encrypt",
         "_error",
+        "_feed",
         "_has_ended",
         "_incoming",
         "_is_closing",
         "_is_deaf",
         "_is_ending",
         "_moved",
-        "_outgoing",
         "_protocol",
+        "_send",
         "_slice",
+        "_take",
         "_tls",
         "_transport",
     )
     # Without this a compiled class does not let go of them.
-    __deletable__ = ("_incoming", "_outgoing", "_tls")
+    __deletable__ = ("_decrypt", "_encrypt", "_feed", "_incoming", "_take", "_tls")
 
     def __init__(
         self, transport: asyncio.Transport, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
@@ -240,7 +244,14 @@ class SecureTransport(asyncio.Transport, asyncio.Protocol):
         self._transport = transport
         self._tls = tls
         self._incoming = incoming
-        self._outgoing = outgoing
+        # What every record goes through, looked up once; an SSLObject's own methods would add a call in Python to that
+        # of the object below it, which not every implementation of Python has.
+        below = getattr(tls, "_sslobj", tls)
+        self._feed: Callable[[bytes | memoryview], int] = incoming.write
+        self._decrypt: Callable[[int], bytes] = below.read
+        self._encrypt: Callable[[bytes | bytearray | memoryview], int] = below.write
+        self._take: Callable[[], bytes] = outgoing.read
+        self._send = transport.write
         self._protocol = _NOBODY
         self._error: Exception | None = None
         self._slice = _SLICE
@@ -267,12 +278,11 @@ class SecureTransport(asyncio.Transport, asyncio.Protocol):
         """Records, and parts of them."""
         if self._is_deaf:
             return
-        incoming = self._incoming
         try:
             if len(data) <= self._slice:
-                incoming.write(data)
-                plain = self._tls.read(_RECORD)
-                if incoming.pending or not plain:
+                self._feed(data)
+                plain = self._decrypt(_RECORD)
+                if self._incoming.pending or not plain:
                     plain = self._read_on(plain)
             else:
                 plain = self._read_much(data)
@@ -313,7 +323,7 @@ class SecureTransport(asyncio.Transport, asyncio.Protocol):
         self._is_closing = self._is_deaf = True
         # Protocols and transports hold one another: 20 KiB of TLS would wait for the garbage collector.
         protocol, self._protocol = self._protocol, _NOBODY
-        del self._tls, self._incoming, self._outgoing
+        del self._tls, self._incoming, self._feed, self._decrypt, self._encrypt, self._take
         protocol.connection_lost(exc or self._error)
 
     # What the protocol of HTTP calls.
@@ -323,12 +333,12 @@ class SecureTransport(asyncio.Transport, asyncio.Protocol):
         if self._is_ending or self._is_closing or not data:
             return
         if len(data) <= self._slice:
-            self._tls.write(data)
-            self._transport.write(self._outgoing.read())
+            self._encrypt(data)
+            self._send(self._take())
             return
         for piece in self._slices(data):
-            self._tls.write(piece)
-            self._transport.write(self._outgoing.read())
+            self._encrypt(piece)
+            self._send(self._take())
 
     def can_write_eof(self) -> bool:
         """TLS can end one direction and go on in the other."""
@@ -399,7 +409,7 @@ class SecureTransport(asyncio.Transport, asyncio.Protocol):
         pieces = [plain]
         try:
             while pieces[-1] and self._incoming.pending:
-                pieces.append(self._tls.read(_RECORD))
+                pieces.append(self._decrypt(_RECORD))
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -411,9 +421,9 @@ class SecureTransport(asyncio.Transport, asyncio.Protocol):
         """As much as one turn brings."""
         pieces = []
         for piece in self._slices(data):
-            self._incoming.write(piece)
+            self._feed(piece)
             with contextlib.suppress(ssl.SSLWantReadError):
-                pieces.append(self._read_on(self._tls.read(_RECORD)))
+                pieces.append(self._read_on(self._decrypt(_RECORD)))
             if self._has_ended:
                 break
         return b"".join(pieces)
@@ -427,8 +437,8 @@ class SecureTransport(asyncio.Transport, asyncio.Protocol):
         return (view[start : start + step] for start in range(0, size, step))
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
-            self._transport.write(self._outgoing.read())
+        if data := self._take():
+            self._send(data)
 
     def _end(self) -> None:
         """Send our close_notify, once."""

@@ -27,6 +27,8 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 
 _TOKEN_OCTETS: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FIELD_OCTETS: Final = bytes((0x09, *range(0x20, 0x7F), *range(0x80, 0x100)))
+_PLAIN_OCTETS: Final = bytes((*range(0x20, 0x7F), *range(0x80, 0x100)))
+_TARGET_OCTETS: Final = bytes((0x21, 0x22, *range(0x24, 0x7F)))
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ORIGIN_FORM: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*")
@@ -114,6 +116,16 @@ def has_bare_lf(data: bytes | bytearray) -> bool:
 
 def parse_request_line(line: bytes, max_target: int) -> RequestLine:
     """Check `METHOD target HTTP/1.x` (RFC 9112 section 3); raises Failure 400, 414, 421 or 505."""
+    method, _, rest = line.partition(b" ")
+    # What nearly every request has, in few steps; all else is looked at part by part.
+    if method in _METHODS and rest[:1] == b"/" and rest[-9:] == b" HTTP/1.1":
+        target = rest[:-9]
+        if len(target) <= max_target and not target.translate(None, _TARGET_OCTETS):
+            return RequestLine(method, target, 1, None)
+    return _uncommon_request_line(line, max_target)
+
+
+def _uncommon_request_line(line: bytes, max_target: int) -> RequestLine:
     parts = line.split(b" ")
     if len(parts) != 3:
         raise Failure(BAD_REQUEST, "A request line has three parts.")
@@ -174,6 +186,11 @@ def _are_field_lines(lines: list[bytes]) -> bool:
         if not (name and colon) or name.translate(None, _TOKEN_OCTETS):
             return False
     return b"\t" not in octets or not any(_is_odd_coding(line) for line in lines)
+
+
+def are_plain(lines: list[bytes]) -> bool:
+    """Whether there is no control character in `lines`, not even a tab."""
+    return not b"".join(lines).translate(None, _PLAIN_OCTETS)
 
 
 def _is_odd_coding(line: bytes) -> bool:

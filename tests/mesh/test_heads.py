@@ -279,3 +279,98 @@ def test_no_response_section_is_taken_that_llhttp_refuses(section: bytes, minor:
     except Failure:
         return
     assert _llhttp_takes(httptools.HttpResponseParser, b"HTTP/1.%d 200 OK\r\n" % minor, section)
+
+
+PREFIX = b"Host: a\r\nConnection: keep-alive\r\nAccept: text/html\r\nUser-Agent: " + b"x" * 60 + b"\r\n"
+RESPONSE_PREFIX = (
+    b"Server: a\r\nDate: now\r\nContent-Encoding: br\r\nCache-Control: no-store\r\nVary: *\r\nAllow: GET\r\n"
+)
+# Names of all policies, values that differ, and those that are wrong or name a field of the connection.
+NAMES = [b"Cookie", b"Referer", b"Content-Type", b"Content-Length", b"Authorization", b"X-Request-Id", b"Via"]
+NAMES += [b"X-Forwarded-For", b"X-Real-IP", b"Transfer-Encoding", b"Connection", b"TE", b"Set-Cookie", b"Age"]
+VALUES = [
+    b" 1",
+    b" 2",
+    b" 3",
+    b" 44",
+    b" a, b",
+    b" cookie",
+    b" chunked",
+    b" chunked\t",
+    b"",
+    b" \x00",
+    b" a\rb",
+    b" a\nb",
+]
+named = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3)
+
+
+@given(
+    named,
+    st.lists(st.lists(st.sampled_from(VALUES), min_size=3, max_size=3), min_size=6, max_size=16),
+    st.integers(0, 3),
+)
+def test_a_section_of_a_known_shape_is_read_as_if_it_were_the_first(
+    names: list[bytes], rows: list[list[bytes]], place: int
+) -> None:
+    """What has the shape of others, or nearly so, says the same as without them, and is refused as without them."""
+    requests, responses = RequestHeads(100, 100), ResponseHeads()
+    for row in rows:
+        lines = [b"%b:%b\r\n" % pair for pair in zip(names, row, strict=False)]
+        lines.insert(place, b"Accept-Language: en\r\n")
+        varied = b"".join(lines) + b"\r\n"
+        assert _request(requests, PREFIX + varied, 1) == _request(RequestHeads(100, 100), PREFIX + varied, 1)
+        assert _response(responses, RESPONSE_PREFIX + varied, 1) == _response(
+            ResponseHeads(), RESPONSE_PREFIX + varied, 1
+        )
+
+
+def _of_one_shape(value: bytes, last: bytes = b"") -> bytes:
+    return PREFIX + b"Cookie: %b\r\nAccept-Language: en\r\n%b\r\n" % (value, last)
+
+
+def test_a_section_of_a_known_shape_passes_with_its_own_values() -> None:
+    """Lines keep their order, those that were seen before and those that were not."""
+    reader = RequestHeads(100, 100)
+    for number in range(8):
+        passing = reader.fields(_of_one_shape(b"id=%d" % number), 1).passing
+        assert b"\r\nCookie: id=%d\r\nAccept-Language: en\r\n" % number in passing
+        assert passing.startswith(b"Accept: text/html\r\nUser-Agent: ")
+        assert b"Connection" not in passing
+
+
+@pytest.mark.parametrize("value", [b"\x00", b"a\rb", b"a\nb", b"a\x7f", b"a\r\nBroken", b"a\r\n folded"])
+def test_a_malformed_value_in_a_known_shape_is_refused(value: bytes) -> None:
+    """A shape says nothing about the values that vary."""
+    reader = RequestHeads(100, 100)
+    for number in range(8):
+        reader.fields(_of_one_shape(b"id=%d" % number), 1)
+    with pytest.raises(Failure) as refused:
+        reader.fields(_of_one_shape(value), 1)
+    assert refused.value.status == BAD_REQUEST.status
+
+
+def test_what_follows_a_known_shape_is_not_lost() -> None:
+    """A line more makes another shape."""
+    reader = RequestHeads(100, 100)
+    for number in range(8):
+        reader.fields(_of_one_shape(b"id=%d" % number), 1)
+    fields = reader.fields(_of_one_shape(b"id=9", b"Content-Length: 5\r\n"), 1)
+    assert fields.framing.length == 5
+    assert fields.value(b"cookie") == b"id=9"
+
+
+def test_connection_names_a_line_within_a_run() -> None:
+    """RFC 9110 section 7.6.1 holds for lines that pass together as well."""
+    reader = RequestHeads(100, 100)
+    for number in range(8):
+        section = _of_one_shape(b"id=%d" % number).replace(b"keep-alive", b"accept-language")
+        passing = reader.fields(section, 1).passing
+        assert b"Accept-Language" not in passing
+        assert b"Cookie: id=%d\r\n" % number in passing
+
+
+def test_nothing_passes_of_a_section_that_has_only_lines_of_the_connection() -> None:
+    """Not even an empty line, which would end the section in front of what is added to it."""
+    fields = RequestHeads(100, 100).fields(b"Host: a\r\nConnection: X-A\r\n\r\n", 1)
+    assert fields.passing.startswith(b"Via: ")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gc
 import hashlib
 import ssl
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,6 +18,7 @@ from mesh.core import Core
 from mesh.policies import Target
 from mesh.routes import Delta, MeshSettings, Route, Snapshot
 from mesh.secure import Secured, SecureTransport
+from mesh.tls import Certificates
 from tests.support.authority import Authority, Issued
 from tests.support.client import Visitor
 from tests.support.mesh_node import HOST, MeshUnderTest
@@ -573,6 +576,35 @@ async def test_another_protocol_takes_over() -> None:
         await visitor.send(b"for the new one")
         await until(lambda: successor.received)
         assert not core.recorder.received
+
+
+class Sealed:
+    """An SSLObject that shows nothing below it, as in another implementation of Python."""
+
+    def __init__(self, tls: ssl.SSLObject) -> None:
+        self.read, self.write = tls.read, tls.write
+
+
+def test_nothing_is_below_an_ssl_object() -> None:
+    """Its own methods do as well."""
+    entry = Certificates(MeshSettings(), (SHOP.certificate,)).context_for(HOST)
+    assert entry is not None
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = AUTHORITY.visitor_context().wrap_bio(outgoing, incoming, server_hostname=HOST)
+    server = entry.context.wrap_bio(incoming, outgoing, server_side=True)
+    for side in (client, server, client, server):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    client.write(b"asked")
+    request, sent, recorder = incoming.read(), [outgoing.read()], Recorder()
+    socket = cast("asyncio.Transport", SimpleNamespace(write=sent.append))
+    transport = SecureTransport(socket, cast("ssl.SSLObject", Sealed(server)), incoming, outgoing)
+    transport.begin(recorder)
+    transport.data_received(request)
+    transport.write(b"answered")
+    outgoing.write(b"".join(sent))
+    assert recorder.received == b"asked"
+    assert client.read() == b"answered"
 
 
 async def test_nothing_of_a_connection_is_left_for_the_garbage_collector() -> None:

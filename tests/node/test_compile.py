@@ -14,6 +14,7 @@ from rpds import HashTrieMap
 
 from mesh import policies
 from mesh import routes as mesh
+from mesh.table import RouteTable
 from node.compile import Edge, compile_delta, compile_route, compile_snapshot, default_access
 from state import policies as state_policies
 from state.change import Change, PutOrganization, PutRoute, RemoveRoute, apply
@@ -204,12 +205,12 @@ def after(desired: Desired, *wanted: Change) -> Desired:
     return desired
 
 
-def table(snapshot: mesh.Snapshot) -> mesh.RouteTable:
+def table(snapshot: mesh.Snapshot) -> RouteTable:
     """The table that a worker starts with."""
-    return mesh.RouteTable(snapshot.routes)
+    return RouteTable(snapshot.routes)
 
 
-def content(routes: mesh.RouteTable) -> dict[mesh.RouteKey, mesh.Route]:
+def content(routes: RouteTable) -> dict[mesh.RouteKey, mesh.Route]:
     """What a table holds, comparable."""
     return {route.key: route for route in routes}
 
