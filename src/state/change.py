@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from state.domains import DomainChange, PutDomain, RemoveDomain, check_host, fold_name, placed
 from state.hosts import fold_route_host
 from state.kinds import Kind
 from state.model import Desired, Entity, Organization, Route, RouteKey
@@ -52,7 +53,7 @@ class RemoveRoute(RouteChange, frozen=True, kw_only=True, tag="remove_route"):
     """Remove the route of a host and a path prefix."""
 
 
-Change: TypeAlias = PutOrganization | RemoveOrganization | PutRoute | RemoveRoute | TrafficChange
+Change: TypeAlias = PutOrganization | RemoveOrganization | PutRoute | RemoveRoute | DomainChange | TrafficChange
 
 
 class IfMatch(msgspec.Struct, frozen=True, tag="if_match"):
@@ -87,6 +88,10 @@ def apply(desired: Desired, change: Change, *, at: datetime, expect: Expectation
             return _put_route(desired, fold_route(change.route), at, expect)
         case RemoveRoute():
             return _remove_route(desired, change, expect)
+        case PutDomain():
+            return _put_domain(desired, change, at, expect)
+        case RemoveDomain():
+            return _remove_domain(desired, change, expect)
         case _:
             return _steer_route(desired, change, expect)
 
@@ -116,6 +121,7 @@ def _remove_organization(desired: Desired, change: RemoveOrganization, expect: E
 def _put_route(desired: Desired, route: Route, at: datetime, expect: Expectation | None) -> Desired:
     current = desired.routes.get(route.key)
     _check(current, expect)
+    check_host(desired, route.host)
     _check_client_ca(desired, route)
     after = _put(desired, Kind.ROUTE, current, kept(route, current))
     if route.org_id is None or route.org_id in desired.organizations:
@@ -128,14 +134,29 @@ def _check_client_ca(desired: Desired, route: Route) -> None:
     """Refuse a second authority for one host: its visitors are asked for a certificate before they name a path."""
     if not route.client_ca:
         return
-    for other in desired.routes.values():
-        if other.host == route.host and other.key != route.key and other.client_ca not in {"", route.client_ca}:
+    for other in desired.routes_of(route.host):
+        if other.key != route.key and other.client_ca not in {"", route.client_ca}:
             reason = f"is another than that of {other.key}, and a connection is asked for one certificate only"
             raise refused("conflict", "client_ca", reason)
 
 
 def _remove_route(desired: Desired, change: RemoveRoute, expect: Expectation | None) -> Desired:
     return _next(desired).without(Kind.ROUTE, _found_route(desired, change, expect).key)
+
+
+def _put_domain(desired: Desired, change: PutDomain, at: datetime, expect: Expectation | None) -> Desired:
+    current = desired.domains.get(fold_name(change.domain.name))
+    _check(current, expect)
+    return _put(desired, Kind.DOMAIN, current, placed(desired, change, at))
+
+
+def _remove_domain(desired: Desired, change: RemoveDomain, expect: Expectation | None) -> Desired:
+    name = fold_name(change.name)
+    current = desired.domains.get(name)
+    _check(current, expect)
+    if current is None:
+        raise refused("missing", "name", "names no domain")
+    return _next(desired).without(Kind.DOMAIN, name)
 
 
 def _steer_route(desired: Desired, change: TrafficChange, expect: Expectation | None) -> Desired:

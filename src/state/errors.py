@@ -13,3 +13,7 @@ class StoreError(StateError):
 
 class SecretError(StateError):
     """A key file cannot be used, or something sealed is not what this key sealed."""
+
+
+class Stale(StateError):
+    """A value was written by someone else in the meantime, or the lease to write it was lost."""

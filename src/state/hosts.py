@@ -33,6 +33,23 @@ def fold_route_host(text: str) -> str:
     return f"*.{suffix}"
 
 
+def fold_domain(text: str) -> str:
+    """A name that a certificate can be for: of two labels or more, or `*.` before such a one, and no address.
+
+    Underscores are refused, which no authority certifies (CA/Browser Forum baseline requirements, section 3.2.2.4).
+    Raises ValueError with the reason.
+    """
+    name = fold_route_host(text)
+    bare = name.removeprefix("*.")
+    if name == FALLBACK or is_address(bare):
+        raise ValueError("is no domain name")
+    if "." not in bare:
+        raise ValueError("has a single label")
+    if "_" in bare:
+        raise ValueError("has an underscore, which no certificate may have")
+    return name
+
+
 def fold_host(text: str) -> str:
     """A name in lower case and A-labels (UTS 46), or an address as RFC 5952 writes it, IPv6 in brackets.
 

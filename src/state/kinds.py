@@ -12,6 +12,7 @@ class Kind(StrEnum):
 
     ORGANIZATION = "organization"
     ROUTE = "route"
+    DOMAIN = "domain"
 
     @property
     def collection(self) -> str:

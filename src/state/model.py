@@ -12,7 +12,8 @@ import msgspec
 from rpds import HashTrieMap
 
 from state.history import History, Touch
-from state.hosts import fold_route_host
+from state.hosts import fold_domain, fold_route_host
+from state.index import Entry, Index, members, reindexed
 from state.kinds import Kind, Reference
 from state.policies import (
     BasicAuth,
@@ -52,6 +53,7 @@ from state.text_rules import check_org_id
 Access = Literal["public", "tenant"]
 Balance = Literal["round_robin", "least_requests", "random_two", "consistent_hash"]
 Https = Literal["off", "on", "redirect"]
+CertificateWish = Literal["auto", "off"]
 TrafficMode = Literal["serve", "pause", "stop"]
 SplitBy = Literal["share", "header", "cookie"]
 Message = Annotated[str, Length(0, 4096)]
@@ -264,7 +266,42 @@ def target_problems(targets: tuple[Target, ...]) -> Iterator[Problem]:
         seen.add(target.url)
 
 
-Entity: TypeAlias = Organization | Route
+class Domain(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that visitors use and that wants a certificate: `shop.example.com`, or `*.shop.example.com`.
+
+    It answers as the host `serves` does, with all the routes of that; None: it has routes of its own, or none yet. With
+    `certificate` "off" nobody asks for one. `https` says what becomes of plain requests once there is a certificate;
+    until then they are served. `ownership` is the token that the customer puts into a TXT record, or "" when none is
+    asked for.
+    """
+
+    name: Annotated[str, Fold(fold_domain), msgspec.Meta(examples=["shop.example.com", "*.shop.example.com"])]
+    serves: Annotated[
+        str | None,
+        msgspec.Meta(description="The host whose routes answer; null when the name has routes of its own."),
+    ] = None
+    certificate: Annotated[
+        CertificateWish, msgspec.Meta(description="`auto` obtains and renews one, `off` does not.")
+    ] = "auto"
+    https: Annotated[Https, msgspec.Meta(description="What becomes of plain requests once there is a certificate.")] = (
+        "redirect"
+    )
+    created_at: datetime
+    ownership: str = ""
+    revision: int = 0
+
+    @property
+    def key(self) -> str:
+        """The name."""
+        return self.name
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """None."""
+        return ()
+
+
+Entity: TypeAlias = Organization | Route | Domain
 
 
 class KindSpec(msgspec.Struct, frozen=True):
@@ -279,6 +316,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = MappingProxyType(
     {
         Kind.ORGANIZATION: KindSpec(Organization, str),
         Kind.ROUTE: KindSpec(Route, RouteKey.parse),
+        Kind.DOMAIN: KindSpec(Domain, str),
     }
 )
 
@@ -289,12 +327,16 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is wanted at one revision.
 
     The maps are persistent: a change shares all but O(log n) of them with the value before it. `uses` counts how many
-    values refer to another, so that nothing that is in use is removed.
+    values refer to another, so that nothing that is in use is removed. `prefixes` lists the path prefixes of the routes
+    of a host, and `aliases` the domains that answer as a host does.
     """
 
     revision: int = 0
     organizations: HashTrieMap[str, Organization] = HashTrieMap()
     routes: HashTrieMap[RouteKey, Route] = HashTrieMap()
+    domains: HashTrieMap[str, Domain] = HashTrieMap()
+    prefixes: Index = HashTrieMap()
+    aliases: Index = HashTrieMap()
     uses: Uses = HashTrieMap()
     history: History = History()
 
@@ -304,8 +346,15 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
         maps: dict[str, Any] = {
             kind.collection: HashTrieMap((value.key, value) for value in found) for kind, found in values.items()
         }
-        uses = Counter(reference for found in values.values() for value in found for reference in value.references)
-        return cls(revision=revision, uses=HashTrieMap(uses), history=History(revision), **maps)
+        counts = Counter(reference for found in values.values() for value in found for reference in value.references)
+        uses: Uses = HashTrieMap(counts)
+        prefixes: Index = HashTrieMap()
+        aliases: Index = HashTrieMap()
+        for value in (value for found in values.values() for value in found):
+            prefixes = reindexed(prefixes, None, _prefix_entry(value))
+            aliases = reindexed(aliases, None, _alias_entry(value))
+        maps |= {"uses": uses, "prefixes": prefixes, "aliases": aliases}
+        return cls(revision=revision, history=History(revision), **maps)
 
     def values(self, kind: Kind) -> HashTrieMap[Any, Any]:
         """The map of one kind."""
@@ -316,6 +365,10 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
         """One value, or None."""
         found: Entity | None = self.values(kind).get(key)
         return found
+
+    def routes_of(self, host: str) -> list[Route]:
+        """The routes of a host, in no particular order."""
+        return [self.routes[RouteKey(host, prefix)] for prefix in members(self.prefixes, host)]
 
     def touched_since(self, revision: int) -> frozenset[tuple[Kind, Any]] | None:
         """Kind and key of what was put or removed after `revision`; None, for everything, when that is too long ago."""
@@ -337,12 +390,23 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
 
     def _with(self, touch: Touch, value: Entity | None) -> Self:
         values = self.values(touch.kind)
+        before = values.get(touch.key)
         changes: dict[str, Any] = {
             touch.kind.collection: values.discard(touch.key) if value is None else values.insert(touch.key, value),
-            "uses": _recounted(self.uses, values.get(touch.key), value),
+            "uses": _recounted(self.uses, before, value),
+            "prefixes": reindexed(self.prefixes, _prefix_entry(before), _prefix_entry(value)),
+            "aliases": reindexed(self.aliases, _alias_entry(before), _alias_entry(value)),
             "history": self.history.with_touch(touch),
         }
         return msgspec.structs.replace(self, **changes)
+
+
+def _prefix_entry(value: Entity | None) -> Entry:
+    return (value.host, value.path_prefix) if isinstance(value, Route) else None
+
+
+def _alias_entry(value: Entity | None) -> Entry:
+    return (value.serves, value.name) if isinstance(value, Domain) and value.serves is not None else None
 
 
 def _recounted(uses: Uses, old: Entity | None, new: Entity | None) -> Uses:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 from rpds import HashTrieMap
+
+CertificateStatus = Literal["pending", "issuing", "active", "failing"]
+CertificateSource = Literal["acme", "internal", "imported", "file"]
 
 
 class HostFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,10 +94,39 @@ class WorkerFact(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
 
 
+class CertificateFact(msgspec.Struct, frozen=True, kw_only=True):
+    """How the certificate of a wanted name does. What is None is not known, or there is none yet.
+
+    `status` is "active" as long as a valid certificate is served, whatever becomes of its renewal; "pending" waits for
+    its turn, "issuing" has an order under way (`step` says where it is), "failing" has no valid certificate and a
+    `last_error`. `advice` is what the customer must change, in plain words. `orders` counts those of the last week.
+    """
+
+    name: str
+    status: CertificateStatus = "pending"
+    source: CertificateSource = "acme"
+    issuer: str | None = None
+    names: tuple[str, ...] = ()
+    serial: str | None = None
+    fingerprint: str | None = None
+    key_type: str | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    renew_at: datetime | None = None
+    step: str | None = None
+    challenge: str | None = None
+    attempts: int = 0
+    orders: int = 0
+    last_error: str | None = None
+    failed_at: datetime | None = None
+    advice: tuple[str, ...] = ()
+    next_try: datetime | None = None
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was reported, at one revision. Not durable: whoever reports can find it out again.
 
-    `routes` go by the text of their `state.model.RouteKey`.
+    `routes` go by the text of their `state.model.RouteKey`, `certificates` by the name that is wanted.
     """
 
     revision: int = 0
@@ -101,6 +134,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     targets: HashTrieMap[str, TargetFact] = HashTrieMap()
     routes: HashTrieMap[str, RouteFact] = HashTrieMap()
     workers: tuple[WorkerFact, ...] = ()
+    certificates: HashTrieMap[str, CertificateFact] = HashTrieMap()
 
     def with_host(self, host: HostFact) -> Observed:
         """The next revision, with new figures of the machine."""
@@ -132,3 +166,15 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     def with_workers(self, workers: Iterable[WorkerFact]) -> Observed:
         """The next revision, with exactly these workers."""
         return msgspec.structs.replace(self, revision=self.revision + 1, workers=tuple(workers))
+
+    def with_certificates(self, facts: Iterable[CertificateFact]) -> Observed:
+        """The next revision, with `facts` in place of those of the same names."""
+        certificates = self.certificates.update((fact.name, fact) for fact in facts)
+        return msgspec.structs.replace(self, revision=self.revision + 1, certificates=certificates)
+
+    def without_certificates(self, names: Iterable[str]) -> Observed:
+        """The next revision, with nothing known of the certificates for `names`."""
+        certificates = self.certificates
+        for name in names:
+            certificates = certificates.discard(name)
+        return msgspec.structs.replace(self, revision=self.revision + 1, certificates=certificates)

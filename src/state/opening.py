@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from state import rows
 from state.codec import Codec
@@ -20,7 +20,7 @@ from state.errors import SecretError, StoreError
 from state.file_lock import FileLock
 from state.migrations.runner import migrate
 from state.model import Desired
-from state.schema import CHANGES, META
+from state.schema import CHANGES, LEASES, META
 from state.secrets import Secrets
 
 KEY_CHECK: Final = "node_key_check"
@@ -32,6 +32,7 @@ class OpenTables(msgspec.Struct, frozen=True):
     """An open database, what is in it, and what is to be let go of in the end."""
 
     engine: AsyncEngine
+    secrets: Secrets
     codec: Codec
     desired: Desired
     resources: AsyncExitStack
@@ -53,7 +54,8 @@ async def open_tables(url: str, secrets: Secrets) -> OpenTables:
             codec = Codec(secrets)
             async with engine.begin() as connection:
                 desired = await rows.load(connection, codec)
-        return OpenTables(engine, codec, desired, resources.pop_all())
+                await _drop_leases(connection)
+        return OpenTables(engine, secrets, codec, desired, resources.pop_all())
 
 
 @contextmanager
@@ -88,6 +90,12 @@ async def _check_key(engine: AsyncEngine, secrets: Secrets) -> None:
         else:
             proof = secrets.seal(_PROOF, _CONTEXT)
             await connection.execute(sa.insert(META).values(name=KEY_CHECK, value=proof))
+
+
+async def _drop_leases(connection: AsyncConnection) -> None:
+    """Let no holder of before be in the way: the file has one process at a time, which is this one."""
+    if connection.dialect.name == "sqlite":
+        await connection.execute(sa.delete(LEASES))
 
 
 def _prove(secrets: Secrets, sealed: bytes) -> None:

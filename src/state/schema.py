@@ -1,4 +1,4 @@
-"""The tables of the store: one of the same shape for each kind, the append-only changes, and facts about the store."""
+"""The tables of the store: one for each kind, the append-only changes, facts about the store, shelves and leases."""
 
 from __future__ import annotations
 
@@ -52,4 +52,27 @@ META: Final = sa.Table(
     METADATA,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
+)
+
+# The version is that of the whole store: each write of any shelf has the next one. A row without a body says that its
+# value was removed, and when (seconds since 1970 by the database's clock).
+SHELVES: Final = sa.Table(
+    "shelves",
+    METADATA,
+    sa.Column("shelf", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("removed_at", sa.Double, index=True),
+    # With the index on the versions alone, SQLite would walk a whole shelf to find what is new on it.
+    sa.Index("shelves_by_version", "shelf", "version"),
+)
+
+LEASES: Final = sa.Table(
+    "leases",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False, index=True),
 )

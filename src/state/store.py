@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 from sqlalchemy.exc import IntegrityError
@@ -17,12 +17,16 @@ from state.audit import AuditEntry, summarize
 from state.cell import Cell
 from state.change import Actor, Change, Expectation, apply
 from state.errors import StoreError
+from state.holdings import Holdings
 from state.journal import Journal
+from state.leases import StoredLeases
 from state.model import Desired
 from state.observed import Observed
 from state.opening import OpenTables, open_tables, store_errors
 from state.secrets import Secrets
-from state.tasks import spawn
+from state.shelf import StoredShelf
+from state.transactions import Transactions
+from state.turns import Turns
 
 
 def utc_now() -> datetime:
@@ -44,12 +48,15 @@ class Store:
     def __init__(self, tables: OpenTables, journal: Journal, clock: Callable[[], datetime]) -> None:
         self.desired = Cell(tables.desired)
         self.observed = Cell(Observed())
+        self.holdings = Cell(Holdings())
         self.journal = journal
         self._tables = tables
         self._clock = clock
         self._is_closed = False
-        self._turn = asyncio.Lock()
-        self._writes: set[asyncio.Task[Any]] = set()
+        self._turn = Turns()
+        self._transactions = Transactions(tables.engine, self._turn)
+        self._shelves: dict[str, StoredShelf] = {}
+        self.leases = StoredLeases(self._transactions, uuid.uuid4().hex)
 
     @classmethod
     async def open(
@@ -68,6 +75,17 @@ class Store:
     async def __aexit__(self, *_exit: object) -> None:
         await self.close()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other nodes may write to the store too."""
+        return self._transactions.is_shared
+
+    def shelf(self, name: str) -> StoredShelf:
+        """The shelf called `name`, which has no slash."""
+        if name not in self._shelves:
+            self._shelves[name] = StoredShelf(name, self._transactions, self._tables.secrets)
+        return self._shelves[name]
+
     async def submit(self, change: Change, *, actor: Actor, expect: Expectation | None = None) -> Desired:
         """Make `change` durable, announce it, and return the value that it made.
 
@@ -75,10 +93,8 @@ class Store:
         announced. A call that is cancelled while it waits for its turn changes nothing; later, the change goes on
         without it, so that disk and memory agree.
         """
-        await self._turn.acquire()
-        write = spawn(self._writes, self._write(Submission(change, actor, expect)), "state: write")
-        write.add_done_callback(lambda _write: self._turn.release())
-        return await asyncio.shield(write)
+        submission = Submission(change, actor, expect)
+        return await self._turn.run(lambda: self._write(submission), "state: write")
 
     async def catch_up(self) -> Desired:
         """Announce what other nodes wrote to a shared store; what a change feed calls when it hears of something."""
@@ -94,6 +110,7 @@ class Store:
 
     async def close(self) -> None:
         """Finish the write that is under way and let go of the store. A closed store takes no change."""
+        await self._transactions.close()
         async with self._turn:
             self._is_closed = True
             await self._tables.resources.aclose()

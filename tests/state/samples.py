@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from state.change import Actor, PutRoute
-from state.model import Desired, Route, RouteKey, Target
+from state.domains import PutDomain
+from state.model import Desired, Domain, Route, RouteKey, Target
 
 NOON: Final = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
 OPERATOR: Final = Actor(kind="operator", name="ada", address="127.0.0.1")
@@ -31,6 +32,16 @@ def put(host: str = "shop.example.com", **fields: Any) -> PutRoute:  # noqa: ANN
 def written(desired: Desired, host: str = "shop.example.com", path_prefix: str = "/") -> Route:
     """The route as it is wanted."""
     return desired.routes[RouteKey(host, path_prefix)]
+
+
+def domain(name: str = "www.example.com", **fields: Any) -> Domain:  # noqa: ANN401
+    """A domain; nobody serves it unless `serves` says so."""
+    return Domain(**{"name": name, "created_at": NOON, **fields})
+
+
+def put_domain(name: str = "www.example.com", *, token: str = "", **fields: Any) -> PutDomain:  # noqa: ANN401
+    """The change that puts such a domain."""
+    return PutDomain(domain=domain(name, **fields), token=token)
 
 
 def certificate(name: str = "ca.example") -> str:

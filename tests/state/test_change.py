@@ -22,10 +22,11 @@ from state.change import (
     RemoveRoute,
     apply,
 )
+from state.domains import DomainChange, PutDomain, RemoveDomain
 from state.kinds import Kind
 from state.model import Desired, Organization, Route, RouteKey
 from state.refusal import RefusalKind, Refused
-from tests.state.samples import NOON, certificate, put, route, written
+from tests.state.samples import NOON, certificate, domain, put, put_domain, route, written
 
 
 def after(*changes: Change) -> Desired:
@@ -119,6 +120,9 @@ def test_an_organization_without_routes_is_removed() -> None:
         (PutOrganization(id="org_a", name="a" * 256), "invalid", "name"),
         (RemoveOrganization(id="org_b"), "missing", "id"),
         (RemoveOrganization(id="org_a"), "conflict", "id"),
+        (put_domain("localhost"), "invalid", "name"),
+        (RemoveDomain(name="a..example"), "invalid", "name"),
+        (RemoveDomain(name="a.example"), "missing", "name"),
     ],
 )
 def test_a_refusal_names_its_kind_and_field(change: Change, kind: RefusalKind, field: str) -> None:
@@ -134,6 +138,36 @@ def test_the_routes_of_a_host_ask_for_certificates_of_one_authority() -> None:
     found = refusal(desired, put(path_prefix="/api", client_ca=other))
     assert (found.kind, found.field) == ("conflict", "client_ca")
     assert written(after(put(client_ca=one), put(client_ca=other))).client_ca == other
+
+
+def test_a_domain_is_put_at_the_next_revision() -> None:
+    """What the program says of a domain is not the caller's to say."""
+    wanted = put_domain("WWW.example.com.", created_at=NOON - timedelta(1), ownership="theirs", revision=99)
+    desired = after(wanted)
+    assert dict(desired.domains.items()) == {"www.example.com": domain("www.example.com", revision=1)}
+
+
+def test_a_domain_is_removed_by_any_spelling() -> None:
+    """Names are folded on the way out as on the way in."""
+    desired = after(put_domain("bücher.example"), RemoveDomain(name="BÜCHER.example"))
+    assert (len(desired.domains), desired.revision) == (0, 2)
+
+
+@pytest.mark.parametrize("change", [put_domain(https="off"), RemoveDomain(name="www.example.com")])
+def test_an_expectation_about_a_domain_is_checked(change: DomainChange) -> None:
+    """As that about a route is."""
+    desired = after(put_domain())
+    assert apply(desired, change, at=NOON, expect=IfMatch(1)).revision == 2
+    assert refusal(desired, change, IfMatch(7)).kind == "precondition"
+
+
+def test_a_host_that_answers_as_another_has_no_routes_of_its_own() -> None:
+    """One of the two would never be asked."""
+    desired = after(put(), put_domain(serves="shop.example.com"))
+    found = refusal(desired, put("WWW.example.com", path_prefix="/api"))
+    assert (found.kind, found.field) == ("conflict", "host")
+    assert str(found) == "host is a domain that answers as shop.example.com does"
+    assert len(after(put_domain(), put("www.example.com")).routes) == 1
 
 
 def test_a_removal_that_is_refused_says_how_many_routes_are_in_the_way() -> None:
@@ -180,7 +214,8 @@ def test_changes_are_tagged_values() -> None:
     assert PutRoute.__struct_config__.tag == "put_route"
 
 
-HOSTS = st.sampled_from(["a.example", "B.example", "*.example", "*"])
+HOSTS = st.sampled_from(["a.example", "B.example", "*.b.example", "*"])
+NAMES = st.sampled_from(["a.example", "B.example", "*.b.example", "w.example"])
 ORG_IDS = st.sampled_from([None, "org_a", "org_b"])
 PREFIXES = st.sampled_from(["/", "/api"])
 CHANGES = st.one_of(
@@ -191,6 +226,8 @@ CHANGES = st.one_of(
     st.builds(RemoveRoute, host=HOSTS, path_prefix=PREFIXES),
     st.builds(PutOrganization, id=st.sampled_from(["org_a", "org_b"]), name=st.sampled_from(["A", "B", ""])),
     st.builds(RemoveOrganization, id=st.sampled_from(["org_a", "org_b"])),
+    st.builds(lambda name, serves: put_domain(name, serves=serves), NAMES, st.none() | HOSTS | NAMES),
+    st.builds(RemoveDomain, name=NAMES),
 )
 
 
@@ -200,6 +237,7 @@ class Model:
     def __init__(self) -> None:
         self.routes: dict[tuple[str, str], tuple[str | None, int]] = {}
         self.organizations: dict[str, str] = {}
+        self.domains: dict[str, str | None] = {}
 
     def accepts(self, change: Change) -> bool:
         """Make the change; False when it is refused."""
@@ -215,16 +253,29 @@ class Model:
             case RemoveOrganization(id=org_id):
                 is_used = any(owner == org_id for owner, _ in self.routes.values())
                 return not is_used and self.organizations.pop(org_id, None) is not None
+            case PutDomain(domain=domain):
+                return self.put_domain(domain.name.lower(), domain.serves and domain.serves.lower())
+            case RemoveDomain(name=name):
+                return self.domains.pop(name.lower(), self) is not self
             case _:
                 raise AssertionError(change)
 
     def put_route(self, wanted: Route) -> bool:
         """As a change of its own, with the organization that comes with it."""
-        if wanted.retries > 5:
+        if wanted.retries > 5 or self.domains.get(wanted.host.lower()):
             return False
         self.routes[wanted.host.lower(), wanted.path_prefix] = (wanted.org_id, wanted.retries)
         if wanted.org_id is not None:
             self.organizations.setdefault(wanted.org_id, wanted.org_id)
+        return True
+
+    def put_domain(self, name: str, serves: str | None) -> bool:
+        """One step to routes, from a name that has none and that nobody else stops at."""
+        hosts = {host for host, _ in self.routes}
+        is_step = serves != name and serves in hosts and name not in hosts and name not in self.domains.values()
+        if serves is not None and not is_step:
+            return False
+        self.domains[name] = serves
         return True
 
 
@@ -243,6 +294,7 @@ def test_any_sequence_of_changes_is_what_the_model_says(changes: list[Change]) -
             assert set(desired.touched_since(before.revision) or ()) == difference(before, desired)
     assert {(key.host, key.path_prefix): (r.org_id, r.retries) for key, r in desired.routes.items()} == model.routes
     assert {org.id: org.name for org in desired.organizations.values()} == model.organizations
+    assert {name: domain.serves for name, domain in desired.domains.items()} == model.domains
     assert all(desired.uses[reference] for value in desired.routes.values() for reference in value.references)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.hosts import fold_host, fold_route_host, is_address
+from state.hosts import fold_domain, fold_host, fold_route_host, is_address
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,39 @@ def test_folding_is_final_and_plain(text: str) -> None:
     assert folded.isascii()
     assert folded == folded.lower()
     assert fold_route_host(folded) == folded
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("Shop.Example.COM.", "shop.example.com"),
+        ("*.bücher.example", "*.xn--bcher-kva.example"),
+        ("api.localhost", "api.localhost"),
+        ("node.zexio.internal", "node.zexio.internal"),
+    ],
+)
+def test_a_domain_has_one_spelling(text: str, folded: str) -> None:
+    """Folding it again changes nothing."""
+    assert fold_domain(text) == folded
+    assert fold_domain(folded) == folded
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("*", "no domain name"),
+        ("192.0.2.1", "no domain name"),
+        ("[::1]", "no domain name"),
+        ("localhost", "a single label"),
+        ("*.com", "a single label"),
+        ("a_b.example.com", "an underscore"),
+        ("_acme-challenge.example.com", "an underscore"),
+        ("*.*.example.com", "has a label with more than"),
+        ("shop.example.com:443", "has a port"),
+        ("", "is empty"),
+    ],
+)
+def test_what_no_certificate_can_be_for_is_no_domain(text: str, reason: str) -> None:
+    """Said before an order is spent."""
+    with pytest.raises(ValueError, match=reason):
+        fold_domain(text)

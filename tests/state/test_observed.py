@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from state.observed import HostFact, Latency, Observed, RouteFact, TargetFact, WorkerFact
+from state.observed import CertificateFact, HostFact, Latency, Observed, RouteFact, TargetFact, WorkerFact
 from tests.state.samples import NOON
 
 HOST = HostFact(
@@ -52,3 +52,14 @@ def test_figures_of_routes_go_by_their_names() -> None:
     second = first.with_routes({"a.example/": RouteFact(requests=2, latency_s=Latency(p50=0.1))})
     assert (second.revision, second.routes["a.example/"].requests, len(second.routes)) == (2, 2, 2)
     assert list(second.without_routes(["a.example/", "c.example/"]).routes) == ["b.example/api"]
+
+
+def test_facts_of_a_certificate_go_by_the_wanted_name() -> None:
+    """Newer ones replace the older; a name that is not wanted any more has none."""
+    pending = [CertificateFact(name="a.example"), CertificateFact(name="b.example")]
+    first = Observed().with_certificates(pending)
+    second = first.with_certificates([CertificateFact(name="a.example", status="active", not_after=NOON)])
+    assert [second.certificates[name].status for name in ("a.example", "b.example")] == ["active", "pending"]
+    assert first.certificates["a.example"].not_after is None
+    third = second.without_certificates(["a.example", "c.example"])
+    assert (third.revision, list(third.certificates)) == (3, ["b.example"])

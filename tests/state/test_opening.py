@@ -14,13 +14,14 @@ from state.opening import open_tables
 from state.schema import CHANGES, KIND_TABLES, META
 from state.secrets import Secrets
 from state.store import Store
-from tests.state.samples import OPERATOR, put
+from tests.state.samples import OPERATOR, put, put_domain
 
 
 async def filled(url: str, secrets: Secrets) -> None:
-    """Leave a store with one route behind."""
+    """Leave a store with one value of each kind behind."""
     async with await Store.open(url, secrets) as store:
         await store.submit(put(org_id="org_a"), actor=OPERATOR)
+        await store.submit(put_domain(), actor=OPERATOR)
 
 
 async def tamper(url: str, secrets: Secrets, statement: sa.Executable) -> None:
@@ -42,7 +43,7 @@ async def test_a_store_opens_again(url: str, secrets: Secrets) -> None:
     """With what was in it."""
     await filled(url, secrets)
     async with (tables := await open_tables(url, secrets)).resources:
-        assert (tables.desired.revision, len(tables.desired.routes)) == (1, 1)
+        assert (tables.desired.revision, len(tables.desired.routes)) == (2, 1)
 
 
 async def test_a_wrong_key_opens_nothing(url: str, secrets: Secrets) -> None:

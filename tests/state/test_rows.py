@@ -12,12 +12,13 @@ from state import rows
 from state.audit import AuditEntry
 from state.change import Change, PutOrganization, RemoveOrganization, RemoveRoute, apply
 from state.codec import Codec
+from state.domains import RemoveDomain
 from state.history import HISTORY_LIMIT
 from state.kinds import Kind
 from state.model import Desired
 from state.opening import open_tables
 from state.secrets import Secrets
-from tests.state.samples import NOON, OPERATOR, put
+from tests.state.samples import NOON, OPERATOR, put, put_domain
 
 CHANGES = (
     put("a.example", org_id="org_a"),
@@ -27,6 +28,9 @@ CHANGES = (
     RemoveRoute(host="b.example"),
     RemoveOrganization(id="org_a"),
     PutOrganization(id="org_b", name="B"),
+    put_domain("w.example", serves="a.example"),
+    put_domain("v.example", serves="a.example", token="t"),
+    RemoveDomain(name="w.example"),
 )
 
 
@@ -67,7 +71,7 @@ async def written(connection: AsyncConnection, codec: Codec, *changes: Change) -
 
 def content(desired: Desired) -> tuple[object, ...]:
     """What two values are compared by; how they came about is not part of it."""
-    return (desired.revision, desired.uses, *(desired.values(kind) for kind in Kind))
+    return (desired.revision, desired.uses, desired.prefixes, desired.aliases, *(desired.values(kind) for kind in Kind))
 
 
 async def test_what_is_loaded_is_what_was_written(connection: AsyncConnection, codec: Codec) -> None:
@@ -115,5 +119,5 @@ async def test_the_audit_is_read_backwards(connection: AsyncConnection, codec: C
     """A page at a time."""
     values = await written(connection, codec, *CHANGES)
     newest = await rows.read_audit(connection, 2, None)
-    assert newest == [entry(values[7]), entry(values[6])]
-    assert [found.revision for found in await rows.read_audit(connection, 9, newest[-1].revision)] == [5, 4, 3, 2, 1]
+    assert newest == [entry(values[10]), entry(values[9])]
+    assert [found.revision for found in await rows.read_audit(connection, 4, newest[-1].revision)] == [8, 7, 6, 5]

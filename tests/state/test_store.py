@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from state import rows
 from state.change import Absent, Change, IfMatch, PutOrganization, RemoveRoute
 from state.codec import Codec
+from state.domains import RemoveDomain
 from state.errors import StoreError
 from state.kinds import Kind
 from state.model import Desired
@@ -29,7 +30,7 @@ from state.refusal import Refused
 from state.schema import KIND_TABLES
 from state.secrets import Secrets
 from state.store import Store
-from tests.state.samples import NOON, OPERATOR, put, written
+from tests.state.samples import NOON, OPERATOR, put, put_domain, written
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -42,7 +43,7 @@ async def on_disk(store: Store) -> Desired:
 
 def content(desired: Desired) -> tuple[object, ...]:
     """What two values are compared by."""
-    return (desired.revision, desired.uses, *(desired.values(kind) for kind in Kind))
+    return (desired.revision, desired.uses, desired.prefixes, desired.aliases, *(desired.values(kind) for kind in Kind))
 
 
 async def agrees(store: Store) -> bool:
@@ -285,6 +286,8 @@ CHANGES_OF_ALL_KINDS = st.lists(
         st.builds(put, st.sampled_from(["a.example", "b.example"]), org_id=st.sampled_from([None, "org_a", "org_b"])),
         st.builds(RemoveRoute, host=st.sampled_from(["a.example", "b.example"])),
         st.builds(PutOrganization, id=st.sampled_from(["org_a", "org_b"]), name=st.sampled_from(["A", "B"])),
+        st.builds(put_domain, serves=st.sampled_from([None, "a.example", "b.example"])),
+        st.builds(RemoveDomain, name=st.just("www.example.com")),
     ),
     max_size=12,
 )

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from state.errors import StoreError
-from state.migrations import m0001_organizations_and_routes
+from state.migrations import m0001_organizations_and_routes, m0002_domains_shelves_and_leases
 from state.schema import META
 
 VERSION: Final = "schema_version"
@@ -24,7 +24,10 @@ class Migration(msgspec.Struct, frozen=True):
     upgrade: Callable[[sa.Connection], None]
 
 
-MIGRATIONS: Final = (Migration(1, m0001_organizations_and_routes.upgrade),)
+MIGRATIONS: Final = (
+    Migration(1, m0001_organizations_and_routes.upgrade),
+    Migration(2, m0002_domains_shelves_and_leases.upgrade),
+)
 
 
 async def migrate(engine: AsyncEngine, migrations: Sequence[Migration] = MIGRATIONS) -> None:
