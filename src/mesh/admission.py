@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from mesh.challenges import Challenged
 from mesh.checks import Asked, checks_of
 from mesh.credentials import Credentials, challenge
 from mesh.edits import Edits
@@ -50,7 +51,10 @@ def is_for_the_proxy(line: RequestLine, fields: RequestFields) -> bool:
 
 
 def find_route(core: Core, line: RequestLine, fields: RequestFields, arrival: Arrival) -> Live:
-    """The route that a request is for; raises Failure when there is none, or its path has two readings."""
+    """The route that a request is for; raises Failure when there is none, or its path has two readings.
+
+    Raises Reply when it is an authority who asks, for what it gave us to show.
+    """
     host, tls = fields.host, arrival.tls
     if line.authority is not None:
         if line.authority != host:
@@ -65,6 +69,8 @@ def find_route(core: Core, line: RequestLine, fields: RequestFields, arrival: Ar
         live = core.find(host, line.target)
     except AmbiguousPath:
         raise Failure(BAD_REQUEST, "The path can be read in more than one way.") from None
+    except Challenged as asked:
+        raise asked.answer(line.method) from None
     if live is None:
         raise Failure(UNKNOWN_HOST)
     return live

@@ -38,6 +38,13 @@ class TargetHealth(msgspec.Struct, frozen=True, tag="health"):
     down: tuple[Down, ...]
 
 
+class CertificateRefused(msgspec.Struct, frozen=True, tag="certificate_refused"):
+    """To the worker: no certificate comes for a name, and none is to be asked for within so many seconds."""
+
+    name: str
+    retry_after_s: float
+
+
 class Watch(msgspec.Struct, frozen=True, tag="watch"):
     """To the worker: send the records of exchanges for these hosts from now on; None: for all of them."""
 
@@ -115,14 +122,21 @@ class UnknownKid(msgspec.Struct, frozen=True, tag="unknown_kid"):
     kid: str
 
 
+class CertificateWanted(msgspec.Struct, frozen=True, tag="certificate_wanted"):
+    """From the worker: visitors wait for a certificate of this name, the first of them from this address."""
+
+    name: str
+    address: str
+
+
 class Complaint(msgspec.Struct, frozen=True, tag="complaint"):
     """From the worker: something went wrong that no request answers for."""
 
     message: str
 
 
-ToWorker = Snapshot | Delta | TargetHealth | Watch | Drain
-ToControl = Applied | WorkerReport | RouteReports | Records | FinishedSpans | UnknownKid | Complaint
+ToWorker = Snapshot | Delta | TargetHealth | CertificateRefused | Watch | Drain
+ToControl = Applied | WorkerReport | RouteReports | Records | FinishedSpans | UnknownKid | CertificateWanted | Complaint
 
 M = TypeVar("M")
 

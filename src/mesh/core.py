@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from mesh.access import Verifier
 from mesh.announced import Announced
 from mesh.arrival import Arrival
+from mesh.challenges import answering_first
 from mesh.deadlines import TICK_S, Deadlines, Expiring
 from mesh.dialer import Dialer
 from mesh.downstream import Downstream
@@ -25,10 +26,11 @@ from mesh.ledger import Ledger
 from mesh.live import Live
 from mesh.native import mypyc_attr
 from mesh.networks import Networks
+from mesh.on_demand import OnDemand
 from mesh.policies import Target
 from mesh.ports import AccessRecord, Counters
 from mesh.ratelimit import SIZE, Buckets
-from mesh.routes import Delta, MeshSettings, Route, RouteKey, Snapshot
+from mesh.routes import Challenges, Delta, MeshSettings, Route, RouteKey, Snapshot
 from mesh.rules import Rules
 from mesh.secure import Secured
 from mesh.table import RouteTable
@@ -112,6 +114,7 @@ class Core:
         self._date = b""
         self._date_second = 0
         self.certificates = Certificates(snapshot.settings)
+        self.on_demand = OnDemand(self)
         self._load(snapshot)
         self._tick_handle = self._loop.call_later(TICK_S, self._tick)
 
@@ -121,9 +124,16 @@ class Core:
         self._table = RouteTable(snapshot.routes, snapshot.settings.project_suffixes)
         self._use_settings(snapshot.settings)
         self._succeed(before, snapshot.routes)
+        self._use_challenges(snapshot.challenges)
         self.certificates.use_settings(snapshot.settings)
         self.certificates.use(snapshot.certificates)
+        self.on_demand.look_again()
         self.verifier = Verifier(snapshot.keys)
+
+    def _use_challenges(self, challenges: Challenges) -> None:
+        # Where nothing is validated, and that is nearly always, no request is looked at for it.
+        self._match = answering_first(challenges.tokens, self._table.match)
+        self.certificates.use_validations(challenges.validations)
 
     def _use_settings(self, settings: MeshSettings) -> None:
         self.settings = settings
@@ -150,7 +160,11 @@ class Core:
             self._table.use_project_suffixes(change.settings.project_suffixes)
             self._use_settings(change.settings)
             self.certificates.use_settings(change.settings)
+        if change.challenges is not None:
+            self._use_challenges(change.challenges)
         self.certificates.apply(change)
+        if change.put_certificates or change.settings is not None:
+            self.on_demand.look_again()
         if change.keys is not None:
             self.verifier = Verifier(change.keys)
         self.revision = change.revision
@@ -159,7 +173,7 @@ class Core:
         """Take the targets that are down now, by route."""
         self._down = down
         for live in self._live.values():
-            live.use_health(down.get(live.route.key, ()))
+            live.use_health(down.get(live.route.checked_as, ()))
 
     def _succeed(self, gone: list[Route], come: tuple[Route, ...]) -> None:
         """Let the routes in use among `gone` go, their successors first: what is known of a common target stays."""
@@ -263,8 +277,8 @@ class Core:
         return task
 
     def find(self, host: bytes, target: bytes) -> Live | None:
-        """The route for a request, with the live records of its targets; raises AmbiguousPath."""
-        route = self._table.match(host, target)
+        """The route for a request, with the live records of its targets; raises AmbiguousPath and Challenged."""
+        route = self._match(host, target)
         if route is None:
             return None
         # Routes are kept by identity: hashing one would read all of its fields. An entry holds its route, so no other
@@ -278,7 +292,7 @@ class Core:
         live = self._live[id(route)] = Live(
             route, targets, split_targets, Rules(route, self.settings), self.ledger.open(route.key)
         )
-        live.use_health(self._down.get(route.key, ()) if self._down else ())
+        live.use_health(self._down.get(route.checked_as, ()) if self._down else ())
         return live
 
     async def when_changed(self, live: Live) -> None:
@@ -369,6 +383,8 @@ class Core:
         for changed in self._changes.values():
             if not changed.done():
                 changed.set_result(None)
+        # What they wait for would not be heard of any more.
+        self.on_demand.release()
         for visitor in tuple(self.visitors):
             visitor.retire()
         if self.visitors:

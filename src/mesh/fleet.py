@@ -8,12 +8,15 @@ import os
 import socket
 import ssl
 import sys
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 from mesh.channel import (
     Applied,
+    CertificateRefused,
+    CertificateWanted,
     Channel,
     Complaint,
     Down,
@@ -33,7 +36,7 @@ from mesh.health import HealthChecker, Probe
 from mesh.ledger import RouteReport
 from mesh.listener import ListenSpec, bind, shown
 from mesh.ports import AccessRecord
-from mesh.routes import AccessKeys, Certificate, Delta, MeshSettings, Snapshot
+from mesh.routes import AccessKeys, Certificate, Challenges, Delta, MeshSettings, Snapshot
 from mesh.shared import make
 from mesh.table import RouteTable
 from mesh.targets import Place
@@ -76,6 +79,13 @@ class FleetObserver:
     def unknown_kid(self, kid: str) -> None:
         """A worker saw a mesh token made with a key that it does not have."""
 
+    def certificate_wanted(self, name: str, address: str) -> None:
+        """Visitors of a worker, the first from `address`, wait for a certificate of `name`, which may be any text.
+
+        They go on when a change brings one, or `Fleet.certificate_refused` says that none comes, or by themselves
+        after `on_demand_s`. Each worker says so, once at a time.
+        """
+
     def complained(self, index: int, message: str) -> None:
         """Something went wrong in a worker that no request answers for; `message` may have several lines."""
 
@@ -103,7 +113,10 @@ class Fleet:
         self._revision = 0
         self._keys = AccessKeys()
         self._certificates: dict[str, Certificate] = {}
+        self._challenges = Challenges()
         self._settings = MeshSettings()
+        # How many changes were published: several may have the same revision.
+        self._changes = 0
         self._watch = Watch()
         # For the checks of TLS targets; most nodes have none, and reading certificates takes time.
         self._tls: Certificates | None = None
@@ -139,7 +152,7 @@ class Fleet:
         for seat in self._seats:
             seat.occupy(self._inheritance(seat.index))
         async with asyncio.timeout(_START_S):
-            await asyncio.gather(*(seat.serves(snapshot.revision) for seat in self._seats))
+            await asyncio.gather(*(seat.serves() for seat in self._seats))
 
     async def publish(self, change: Delta | Snapshot) -> None:
         """Tell every worker; returns when all that serve act on it. One that is being replaced begins with it.
@@ -154,15 +167,27 @@ class Fleet:
             self._follow_certificates(change)
             self._keys = change.keys or self._keys
             self._settings = change.settings or self._settings
+            if change.challenges is not None:
+                self._challenges = change.challenges
             self._revision = change.revision
-        frame = encode(change)
+        self._changes += 1
+        number, frame = self._changes, encode(change)
         for seat in self._seats:
-            seat.send(frame)
+            seat.send_change(number, frame)
         if is_health_new:
             self._send_health()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAGGARD_S):
-                await asyncio.gather(*(seat.follows(change.revision) for seat in self._seats))
+                await asyncio.gather(*(seat.follows(number) for seat in self._seats))
+
+    def certificate_refused(self, name: str, retry_after_s: float) -> None:
+        """No certificate comes for a name that was wanted: whoever waits goes on without, and nobody asks for so long.
+
+        With 0 seconds the next visitor asks again.
+        """
+        frame = encode(CertificateRefused(name, retry_after_s))
+        for seat in self._seats:
+            seat.send(frame)
 
     def watch(self, hosts: Collection[str] | None) -> None:
         """Let the observer be told each exchange for these hosts, or of the routes with these; None: every exchange."""
@@ -189,12 +214,18 @@ class Fleet:
         """What a worker that starts now has to know, as frames."""
         return [encode(self.snapshot()), encode(self._health()), encode(self._watch)]
 
+    @property
+    def changes(self) -> int:
+        """How many changes were published so far, the first snapshot not counted."""
+        return self._changes
+
     def snapshot(self) -> Snapshot:
         """Everything that was published so far."""
         return Snapshot(
             revision=self._revision,
             routes=tuple(self._table),
             certificates=tuple(self._certificates.values()),
+            challenges=self._challenges,
             keys=self._keys,
             settings=self._settings,
         )
@@ -236,6 +267,7 @@ class Fleet:
         self._table = RouteTable(snapshot.routes)
         self._revision, self._keys, self._settings = snapshot.revision, snapshot.keys, snapshot.settings
         self._certificates = {certificate.fingerprint: certificate for certificate in snapshot.certificates}
+        self._challenges = snapshot.challenges
         self._tls = None
         return self._checker.replace(snapshot.routes)
 
@@ -259,7 +291,9 @@ class _Seat:
         self._task: asyncio.Task[None] | None = None
         self._channel: Channel[ToControl] | None = None
         self._inheritance: list[tuple[str, int]] = []
-        self._revision = -1
+        # The changes that the worker was sent and has not applied yet, and the last one that it has; -1 before any.
+        self._sent: deque[int] = deque()
+        self._applied = -1
         self._silent_ticks = 0
         self._moved = asyncio.Condition()
         self._vacated = asyncio.Event()
@@ -274,15 +308,21 @@ class _Seat:
         if self._channel is not None:
             self._channel.send(frame)
 
-    async def serves(self, revision: int) -> None:
-        """Return when the worker here acts on `revision`."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._revision >= revision or self._vacated.is_set())
+    def send_change(self, number: int, frame: bytes) -> None:
+        """Tell the worker of the change with this number; the worker says once for each when it is in force."""
+        if self._channel is not None:
+            self._sent.append(number)
+            self._channel.send(frame)
 
-    async def follows(self, revision: int) -> None:
-        """Return when nothing older than `revision` is served here."""
+    async def serves(self) -> None:
+        """Return when there is a worker here that serves."""
         async with self._moved:
-            await self._moved.wait_for(lambda: self._channel is None or self._revision >= revision)
+            await self._moved.wait_for(lambda: self._applied >= 0 or self._vacated.is_set())
+
+    async def follows(self, number: int) -> None:
+        """Return when nothing older than the change with this number is served here."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._channel is None or self._applied >= number)
 
     def expect_end(self) -> None:
         """From now on a worker that ends is not replaced."""
@@ -327,6 +367,7 @@ class _Seat:
         # From here on deltas follow on the same channel, in order, so nothing is missed between the two.
         for frame in self._fleet.first_messages():
             channel.send(frame)
+        self._sent = deque([self._fleet.changes])
         self._channel = channel
         watch = asyncio.get_running_loop().create_task(self._end_when_silent(process), name=f"watch {self.index}")
         try:
@@ -337,6 +378,7 @@ class _Seat:
         finally:
             watch.cancel()
             self._channel = None
+            self._sent.clear()
             await self._move(-1)
             channel.close()
             with contextlib.suppress(ProcessLookupError):
@@ -351,7 +393,7 @@ class _Seat:
         worker's reports are waiting. A worker says nothing before it has read its snapshot, however large that is.
         """
         self._silent_ticks = 0
-        while self._silent_ticks < (_SILENT_TICKS if self._revision >= 0 else _START_TICKS):
+        while self._silent_ticks < (_SILENT_TICKS if self._applied >= 0 else _START_TICKS):
             await asyncio.sleep(_TICK_S)
             self._silent_ticks += 1
         with contextlib.suppress(ProcessLookupError):
@@ -371,10 +413,10 @@ class _Seat:
 
     async def _receive(self, message: ToControl) -> None:
         match message:
-            case Applied(revision=revision):
-                if self._revision < 0:
+            case Applied() if self._sent:
+                if self._applied < 0:
                     self._observer.worker_started(self.index, self.pid)
-                await self._move(revision)
+                await self._move(self._sent.popleft())
             case WorkerReport():
                 self._observer.reported(message)
             case RouteReports(routes=reports):
@@ -385,10 +427,12 @@ class _Seat:
                 self._observer.spans_finished(records)
             case UnknownKid(kid=kid):
                 self._observer.unknown_kid(kid)
+            case CertificateWanted(name=name, address=address):
+                self._observer.certificate_wanted(name, address)
             case Complaint(message=text):
                 self._observer.complained(self.index, text)
 
-    async def _move(self, revision: int) -> None:
+    async def _move(self, number: int) -> None:
         async with self._moved:
-            self._revision = revision
+            self._applied = number
             self._moved.notify_all()

@@ -59,9 +59,12 @@ class Streak:
 
 
 def probes_of(route: Route) -> list[Probe]:
-    """The checks that a route asks for: of all its targets, also those that get no requests at the moment."""
+    """The checks that a route asks for: of all its targets, also those that get no requests at the moment.
+
+    A copy asks for none: a thousand domains of one application would ask its targets a thousand times.
+    """
     health = route.health
-    if health is None:
+    if health is None or route.alias_of:
         return []
     split = route.traffic.split
     addresses = dict.fromkeys(target.address for target in (*route.targets, *(split.targets if split else ())))

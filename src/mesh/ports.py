@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mesh.errors import Failure
+
+_HANDSHAKE_FAILED: Final = "tls_handshake"
 
 
 class AccessRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -130,6 +132,11 @@ class Counters:
     def requests(self) -> int:
         """How many exchanges have ended."""
         return sum(self.statuses)
+
+    def handshake_failed(self) -> None:
+        """Count a visitor with whom TLS came to nothing."""
+        self.handshake_failures += 1
+        self.causes[_HANDSHAKE_FAILED] = self.causes.get(_HANDSHAKE_FAILED, 0) + 1
 
     def failed(self, failure: Failure) -> None:
         """Count the cause of an answer that the proxy made."""

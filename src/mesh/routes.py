@@ -47,13 +47,16 @@ class RouteKey(msgspec.Struct, frozen=True, omit_defaults=True, order=True):
 class Route(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One host and path prefix, who may use it, and the targets that answer for it.
 
-    `strip_prefix` takes the prefix off the path, `rewrite_prefix` puts another in its place. `client_ca` is PEM: a
-    visitor must show a certificate that it signed. `finish_abandoned` lets a target finish what no visitor waits for.
+    `alias_of` is the host whose route with the same prefix this one is a copy of; that route's health checks hold for
+    this one too. `strip_prefix` takes the prefix off the path, `rewrite_prefix` puts another in its place. `client_ca`
+    is PEM: a visitor must show a certificate that it signed. `finish_abandoned` lets a target finish what no visitor
+    waits for.
     """
 
     host: str
     targets: tuple[Target, ...]
     path_prefix: str = "/"
+    alias_of: str = ""
     org_id: str | None = None
     access: Access = "public"
     tenants: tuple[str, ...] = ()
@@ -100,6 +103,11 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         """The identity under which a delta replaces or removes this route."""
         return RouteKey(self.host, self.path_prefix)
 
+    @property
+    def checked_as(self) -> RouteKey:
+        """The route whose health checks tell which targets of this one are down."""
+        return RouteKey(self.alias_of or self.host, self.path_prefix)
+
 
 class VerifyKey(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One key that may verify mesh tokens: a shared secret or a PEM public key, bound to one algorithm."""
@@ -141,12 +149,25 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         return f"Certificate({self.fingerprint!r}, names={self.names!r})"
 
 
+class Challenges(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What authorities ask for while they validate names: few at a time, so always told as a whole.
+
+    `tokens` are pairs of a token and its key authorization, for HTTP-01 (RFC 8555 section 8.3). `validations` are the
+    certificates of TLS-ALPN-01, each with the one name that it answers for (RFC 8737 section 3).
+    """
+
+    tokens: tuple[tuple[str, str], ...] = ()
+    validations: tuple[Certificate, ...] = ()
+
+
 class MeshSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Limits and habits of a worker that hold for every route. Times in seconds, sizes in bytes; 0 is no limit.
 
     `proxy_protocol_from` are the networks whose connections begin with a PROXY header. `default_certificate` is a name
     that the certificate covers which visitors get who name no host, or an unknown one; without it they get none.
-    `tracing` is the share of new traces that are sampled; None: the proxy makes no spans.
+    `on_demand_s` is how long a handshake waits, beside the time that it takes itself, for a certificate that the
+    control process is asked for when none covers a name; 0: it is not asked. `tracing` is the share of new traces that
+    are sampled; None: the proxy makes no spans.
     """
 
     project_suffixes: tuple[str, ...] = ("zexio.app", "zexio.dev")
@@ -179,6 +200,7 @@ class MeshSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     tls_handshake_s: float = 10.0
     tls_contexts: int = 1000
     default_certificate: str = ""
+    on_demand_s: float = 0.0
     https_port: int = 443
 
     http2: bool = True
@@ -194,12 +216,13 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, ta
     revision: int
     routes: tuple[Route, ...] = ()
     certificates: tuple[Certificate, ...] = ()
+    challenges: Challenges = Challenges()
     keys: AccessKeys = AccessKeys()
     settings: MeshSettings = MeshSettings()
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="delta"):
-    """The difference to the revision before it; `None` for keys and settings means unchanged.
+    """The difference to the revision before it; `None` for challenges, keys and settings means unchanged.
 
     Certificates go by fingerprint: one that is replaced is put and removed in the same delta.
     """
@@ -209,5 +232,6 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="
     removed: tuple[RouteKey, ...] = ()
     put_certificates: tuple[Certificate, ...] = ()
     removed_certificates: tuple[str, ...] = ()
+    challenges: Challenges | None = None
     keys: AccessKeys | None = None
     settings: MeshSettings | None = None

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from mesh.arrival import Arrival, TlsFacts
 from mesh.connection import Connection
 from mesh.errors import BAD_REQUEST, Failure
-from mesh.hello import NotTls, PlainHttp, read_hello
+from mesh.hello import MAX_HELLO, NotTls, PlainHttp, read_hello
+from mesh.validation import Validation
 
 if TYPE_CHECKING:
     from mesh.core import Core
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 _DECODE_ERROR: Final = b"\x15\x03\x03\x00\x02\x02\x32"
 _UNRECOGNIZED_NAME: Final = b"\x15\x03\x03\x00\x02\x02\x70"
 _NO_APPLICATION_PROTOCOL: Final = b"\x15\x03\x03\x00\x02\x02\x78"
+_UNEXPECTED_MESSAGE: Final = b"\x15\x03\x03\x00\x02\x02\x0a"
 _PLAIN_HTTP: Final = "The plain HTTP request was sent to the HTTPS port."
-_HANDSHAKE_FAILED: Final = "tls_handshake"
+# What a visitor may have said whose handshake is held: a hello, which nobody follows up before it was answered.
+_MOST_AHEAD: Final = MAX_HELLO + 1024
 
 # One read gives at most one record, which holds no more than this (RFC 8446 section 5.1).
 _RECORD: Final = 16 * 1024
@@ -44,7 +47,18 @@ _NOBODY: Final = asyncio.Protocol()
 class Secured(Connection):
     """A visitor's connection until its handshake is done; what comes then is another protocol's."""
 
-    __slots__ = ("_address", "_ahead", "_core", "_entry", "_hello", "_incoming", "_is_refused", "_outgoing", "_tls")
+    __slots__ = (
+        "_address",
+        "_ahead",
+        "_core",
+        "_entry",
+        "_hello",
+        "_incoming",
+        "_is_held",
+        "_is_refused",
+        "_outgoing",
+        "_tls",
+    )
 
     def __init__(self, core: Core, address: str = "") -> None:
         """`address` is the visitor's, where somebody has announced it; else it is that of the socket."""
@@ -52,6 +66,7 @@ class Secured(Connection):
         self._core = core
         self._address = address
         self._ahead = b""
+        self._is_held = False
         self._is_refused = False
         self._hello: Hello
         self._entry: Entry
@@ -75,8 +90,10 @@ class Secured(Connection):
         """The visitor is gone before there was any request."""
         self.is_closed = True
         self._core.newcomer_left(self)
+        if self._is_held:
+            self._wait_no_more()
         if not self._is_refused:
-            self._count_failure()
+            self._core.counters.handshake_failed()
         self._tls = None
 
     def eof_received(self) -> bool:
@@ -110,26 +127,99 @@ class Secured(Connection):
     # What the core calls.
 
     def expired(self) -> None:
-        """The time is up."""
-        self.abort()
+        """The time is up: for the handshake, or for the certificate that it waits for."""
+        if self._is_held:
+            self._wait_no_more()
+            self.go_on(is_refused=True)
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Close at once."""
         self.is_closed = True
         self._transport.abort()
 
+    def go_on(self, *, is_refused: bool) -> None:
+        """The certificate that the handshake has waited for is there, or none will come."""
+        self._is_held = False
+        if self.is_closed or self._transport.is_closing():
+            return
+        core = self._core
+        self.deadline = core.now + core.settings.tls_handshake_s
+        core.deadlines.watch(self)
+        if is_refused:
+            self._begin_by_default(self._hello, self._ahead, None)
+        else:
+            self._begin(self._hello, self._ahead)
+
     # The handshake.
 
     def _begin(self, hello: Hello, data: bytes) -> None:
         core = self._core
         entry = core.certificates.context_for(hello.server_name, *core.client_ca(hello.server_name))
+        if entry is None or (hello.alpn and entry.protocols.isdisjoint(hello.alpn)):
+            self._begin_otherwise(hello, data, entry)
+        else:
+            self._shake_hands(hello, data, entry)
+
+    def _begin_otherwise(self, hello: Hello, data: bytes, entry: Entry | None) -> None:
+        """Meet an authority, or somebody for whom there is no certificate, or who speaks something else."""
+        if hello.is_acme:
+            context = self._core.certificates.validation_for(hello.server_name)
+            if context is not None:
+                self._validate(context, data)
+                return
+        elif entry is None and self._holds(hello, data):
+            return
+        self._begin_by_default(hello, data, entry)
+
+    def _begin_by_default(self, hello: Hello, data: bytes, entry: Entry | None) -> None:
+        core, name = self._core, hello.server_name
+        if entry is None and core.certificates.find(name) is None:
+            entry = core.certificates.context_for("", *core.client_ca(name))
         if entry is None:
             self._refuse(_UNRECOGNIZED_NAME)
-            return
-        if hello.alpn and entry.protocols.isdisjoint(hello.alpn):
+        elif hello.alpn and entry.protocols.isdisjoint(hello.alpn):
             # OpenSSL's way would be to go on without: cross-protocol attacks begin like that (RFC 7301 section 3.2).
             self._refuse(_NO_APPLICATION_PROTOCOL)
-            return
+        else:
+            self._shake_hands(hello, data, entry)
+
+    def _holds(self, hello: Hello, data: bytes) -> bool:
+        """Wait until there is a certificate for the name; False when that is of no use, or there is no room."""
+        if self._is_held:
+            self._ahead = data
+            if len(data) > _MOST_AHEAD:
+                self._wait_no_more()
+                self._refuse(_UNEXPECTED_MESSAGE)
+            return True
+        core, name = self._core, hello.server_name
+        if not name or len(data) > _MOST_AHEAD or core.certificates.find(name) is not None:
+            # What is there and does not work would not work better later.
+            return False
+        self._is_held = core.on_demand.hold(self, name, self._peer_address())
+        if self._is_held:
+            self._hello, self._ahead = hello, data
+            self.deadline = core.now + core.settings.on_demand_s
+            core.deadlines.watch(self)
+        return self._is_held
+
+    def _wait_no_more(self) -> None:
+        self._is_held = False
+        self._core.on_demand.leave(self)
+
+    def _validate(self, context: ssl.SSLContext, data: bytes) -> None:
+        """Let an authority see what it asked for; its connection is of no use for anything else (RFC 8737)."""
+        self._core.newcomer_left(self)
+        validation = Validation(self._core, context)
+        self._transport.set_protocol(validation)
+        validation.connection_made(self._transport)
+        validation.data_received(data)
+
+    def _shake_hands(self, hello: Hello, data: bytes, entry: Entry) -> None:
+        if self._is_held:
+            # More of the hello has come in the moment in which the certificate came.
+            self._wait_no_more()
         self._hello, self._entry, self._ahead = hello, entry, b""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = entry.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -181,7 +271,7 @@ class Secured(Connection):
     # Refusing.
 
     def _refuse(self, alert: bytes) -> None:
-        self._count_failure()
+        self._core.counters.handshake_failed()
         self._is_refused = self.is_closed = True
         self._ahead = b""
         if alert:
@@ -190,7 +280,7 @@ class Secured(Connection):
 
     def _refuse_plain_http(self) -> None:
         """Answer a request without TLS, and read what follows it for a while, so that the answer arrives."""
-        self._count_failure()
+        self._core.counters.handshake_failed()
         self._is_refused = True
         self._ahead = b""
         core, failure = self._core, Failure(BAD_REQUEST, _PLAIN_HTTP)
@@ -202,11 +292,6 @@ class Secured(Connection):
         self.write_eof()
         self.deadline = core.now + _LINGER_S
         core.deadlines.watch(self)
-
-    def _count_failure(self) -> None:
-        counters = self._core.counters
-        counters.handshake_failures += 1
-        counters.causes[_HANDSHAKE_FAILED] = counters.causes.get(_HANDSHAKE_FAILED, 0) + 1
 
 
 class SecureTransport(asyncio.Transport, asyncio.Protocol):

@@ -15,6 +15,7 @@ from cryptography import x509
 
 from mesh import tickets
 from mesh.errors import TLS_FAILED, Failure
+from mesh.hello import ACME
 
 if TYPE_CHECKING:
     from mesh.policies import TargetTls
@@ -85,6 +86,9 @@ class Certificates:
         self._wildcard: dict[str, tuple[_Known, ...]] = {}
         self._entries: OrderedDict[_Key, Entry] = OrderedDict()
         self._targets: OrderedDict[tuple[TargetTls, str, bool], ssl.SSLContext] = OrderedDict()
+        # What authorities are shown: by name, and the contexts of those that one has come for, by fingerprint.
+        self._validations: dict[str, Certificate] = {}
+        self._validation_contexts: dict[str, ssl.SSLContext] = {}
         self._order = 0
         self._tickets: tuple[bytes, int] | None = None
         self.use_settings(settings)
@@ -126,6 +130,7 @@ class Certificates:
         minimum = ssl.TLSVersion.TLSv1_3 if settings.tls_min_version == "1.3" else ssl.TLSVersion.TLSv1_2
         self._habits = _Habits((H2, *_HTTP1) if settings.http2 else _HTTP1, minimum)
         self._default = settings.default_certificate.lower()
+        self._is_asked_first = settings.on_demand_s > 0
         self._most = max(1, settings.tls_contexts)
 
     def apply(self, delta: Delta) -> None:
@@ -135,12 +140,20 @@ class Certificates:
         for certificate in delta.put_certificates:
             self._put(certificate)
 
+    def use_validations(self, certificates: Iterable[Certificate]) -> None:
+        """Show exactly these to authorities from now on, each for the names that it is given with (RFC 8737)."""
+        self._validations = {name.lower(): one for one in certificates for name in one.names}
+        stay = {one.fingerprint for one in self._validations.values()}
+        kept = {fingerprint: made for fingerprint, made in self._validation_contexts.items() if fingerprint in stay}
+        self._validation_contexts = kept
+
     # To visitors.
 
     def context_for(self, server_name: str, client_ca: str = "", is_required: bool = True) -> Entry | None:  # noqa: FBT001, FBT002
         """What to do the handshake with for a folded name, or "" for none; None when no certificate will do.
 
-        `client_ca` is PEM: visitors may, or have to, show a certificate that it signed.
+        Where certificates can be had on demand, the default is for "" alone: a name may get one of its own. `client_ca`
+        is PEM: visitors may, or have to, show a certificate that it signed.
         """
         for known in self._candidates(server_name):
             key = (known.certificate.fingerprint, client_ca, is_required, self._habits)
@@ -152,6 +165,21 @@ class Certificates:
                 return entry
         return None
 
+    def validation_for(self, server_name: str) -> ssl.SSLContext | None:
+        """What to meet an authority with that validates a folded name; None when nothing was made for it."""
+        certificate = self._validations.get(server_name)
+        if certificate is None:
+            return None
+        context = self._validation_contexts.get(certificate.fingerprint)
+        if context is None:
+            context = _validation_context()
+            try:
+                load_chain(context, certificate)
+            except (ssl.SSLError, OSError):
+                return None
+            self._validation_contexts[certificate.fingerprint] = context
+        return context
+
     def find(self, name: str) -> Certificate | None:
         """The certificate that is shown for a folded name, without regard to the default."""
         found = self._covering(name)
@@ -159,7 +187,7 @@ class Certificates:
 
     def _candidates(self, server_name: str) -> tuple[_Known, ...]:
         found = self._covering(server_name) if server_name else ()
-        if not found and self._default:
+        if not found and self._default and not (server_name and self._is_asked_first):
             found = self._covering(self._default)
         return found
 
@@ -275,6 +303,15 @@ def _server_context(habits: _Habits) -> ssl.SSLContext:
     # Each ticket costs a visitor's first connection 15 microseconds; one is enough to come back with.
     context.num_tickets = 1
     context.set_alpn_protocols(habits.protocols)
+    return context
+
+
+def _validation_context() -> ssl.SSLContext:
+    # RFC 8737 section 3 wants 1.2 at least; whatever visitors have to speak, an authority may know no more.
+    context = _server_context(_Habits((ACME.decode(),), ssl.TLSVersion.TLSv1_2))
+    # Nobody comes back to a connection that is over with its handshake.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
     return context
 
 

@@ -21,6 +21,8 @@ from mesh import tickets
 from mesh.accesslog import AccessLog
 from mesh.channel import (
     Applied,
+    CertificateRefused,
+    CertificateWanted,
     Channel,
     Complaint,
     Drain,
@@ -92,6 +94,7 @@ class Worker:
         self._core = Core(first)
         if self._shared is not None:
             self._core.buckets = self._shared.buckets
+        self._core.on_demand.ask = self._ask_for_certificate
         self._share_tickets()
         asyncio.get_running_loop().set_exception_handler(self._complain)
         await self._use_settings()
@@ -107,10 +110,12 @@ class Worker:
             await self._finish(deadline_s)
             reporting.cancel()
 
-    async def _take(self, message: Snapshot | Delta | TargetHealth | Watch) -> None:
+    async def _take(self, message: Snapshot | Delta | TargetHealth | CertificateRefused | Watch) -> None:
         match message:
             case TargetHealth(down=down):
                 self._core.use_health({each.route: each.addresses for each in down})
+            case CertificateRefused(name=name, retry_after_s=retry_after_s):
+                self._core.on_demand.refused(name, retry_after_s)
             case Watch(hosts=hosts):
                 self._tap.watch(hosts)
                 self._observe()
@@ -121,6 +126,13 @@ class Worker:
 
     def _tell(self, message: ToControl) -> None:
         self._channel.send(encode(message))
+
+    def _ask_for_certificate(self, name: str, address: str) -> bool:
+        """Ask the control process for a certificate; whether it may be expected to hear of it."""
+        if self._channel.is_behind:
+            return False
+        self._tell(CertificateWanted(name, address))
+        return True
 
     def _complain(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception that a callback let out: the node's log is the control process's to write."""

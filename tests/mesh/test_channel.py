@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from mesh.channel import (
     Applied,
+    CertificateRefused,
+    CertificateWanted,
     Channel,
     Complaint,
     Down,
@@ -31,7 +33,7 @@ from mesh.channel import (
 )
 from mesh.ledger import RouteReport
 from mesh.policies import Target
-from mesh.routes import Certificate, Delta, Route, RouteKey, Snapshot
+from mesh.routes import Certificate, Challenges, Delta, Route, RouteKey, Snapshot
 from tests.support.records import TRACE, record
 
 REPORT = WorkerReport(
@@ -76,8 +78,10 @@ async def test_messages_arrive_in_order_and_as_they_were() -> None:
     """To the worker: what it has to know."""
     health = TargetHealth((Down(RouteKey("h2", "/x"), ("http://a", "unix:/b")),))
     certificate = Certificate(fingerprint="f", names=("a.example.com",), chain=b"chain", key=b"key")
-    delta = Delta(revision=2, removed=(RouteKey("h1"),), put_certificates=(certificate,))
-    sent: list[ToWorker] = [BIG, health, delta, Watch(), Watch(None), Watch(("a",)), Drain(1.5)]
+    challenges = Challenges(tokens=(("token", "authorization"),), validations=(certificate,))
+    delta = Delta(revision=2, removed=(RouteKey("h1"),), put_certificates=(certificate,), challenges=challenges)
+    refused = CertificateRefused("a.example.com", 0.5)
+    sent: list[ToWorker] = [BIG, health, delta, refused, Watch(), Watch(None), Watch(("a",)), Drain(1.5)]
     async with _pair() as (control, worker, _):
         for message in sent:
             control.send(encode(message))
@@ -92,7 +96,7 @@ async def test_the_worker_answers_on_the_same_channel() -> None:
     records = (record(), record(trace_id=TRACE))
     sent: list[ToControl] = [
         *(Applied(1), REPORT, RouteReports((served, others)), Records(records, 3), FinishedSpans(records)),
-        *(UnknownKid("k"), Complaint("line\nline")),
+        *(UnknownKid("k"), CertificateWanted("a.example.com", "192.0.2.1"), Complaint("line\nline")),
     ]
     async with _pair() as (control, worker, _):
         for message in sent:

@@ -23,6 +23,7 @@ from tests.support.tokens import access_keys, bearer, claims, mint
 
 GET = request(b"GET / HTTP/1.1")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+_HOSTS = (HOST.encode(), b"b", b"c")
 
 
 @pytest.fixture
@@ -144,6 +145,18 @@ async def test_health_is_taken_for_routes_in_use_and_not_yet_in_use() -> None:
         mesh.core.use_health({})
         assert (await ask(mesh.port, GET)).status == 200
         assert (await ask(mesh.port, b"GET / HTTP/1.1\r\nHost: b\r\n\r\n")).status == 200
+
+
+async def test_a_copy_of_a_route_has_the_health_of_the_first() -> None:
+    """In use or not yet; it keeps none of its own."""
+    async with Origin() as origin:
+        routes = [route_to(origin.port), route_to(origin.port, "b"), route_to(origin.port, "c")]
+        copies = [msgspec.structs.replace(route, alias_of="a") for route in routes[:2]]
+        async with await start_mesh(*copies, routes[2]) as mesh:
+            assert (await ask(mesh.port, GET)).status == 200
+            mesh.core.use_health({RouteKey("a"): (f"http://127.0.0.1:{origin.port}",)})
+            statuses = [(await ask(mesh.port, b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host)).status for host in _HOSTS]
+            assert statuses == [503, 503, 200]
 
 
 async def test_limits_change_while_the_proxy_runs() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 
@@ -15,6 +16,7 @@ import pytest
 from mesh import fleet as fleet_module
 from mesh.channel import (
     Applied,
+    CertificateWanted,
     Complaint,
     FinishedSpans,
     Records,
@@ -29,14 +31,16 @@ from mesh.ledger import RouteReport
 from mesh.listener import ListenSpec
 from mesh.policies import Health, RateLimit, Target, TargetTls
 from mesh.ports import AccessRecord
-from mesh.routes import Certificate, Delta, MeshSettings, Route, RouteKey, Snapshot
+from mesh.routes import Certificate, Challenges, Delta, MeshSettings, Route, RouteKey, Snapshot
 from tests.support.authority import Authority
 from tests.support.client import Visitor, ask
 from tests.support.mesh_node import HOST, route_to
 from tests.support.origin import Origin
 from tests.support.records import record
+from tests.support.secure_visitor import Cut, SecureVisitor
 from tests.support.stage import Stage, answering, head_of, request, until, until_refused
 
+AUTHORITY = Authority()
 GET = request(b"GET / HTTP/1.1")
 LOOPBACK = ListenSpec("127.0.0.1", 0)
 SERVED = RouteReport(route=RouteKey("a"), statuses=(0, 0, 1, 0, 0, 0, 0, 0, 0, 0))
@@ -56,6 +60,11 @@ class Seen(FleetObserver):
         self.served: list[RouteReport] = []
         self.records: list[AccessRecord] = []
         self.spans: list[AccessRecord] = []
+        self.wanted: list[tuple[str, str]] = []
+
+    def certificate_wanted(self, name: str, address: str) -> None:
+        """Remember."""
+        self.wanted.append((name, address))
 
     def routes_reported(self, reports: Sequence[RouteReport]) -> None:
         """Remember."""
@@ -316,6 +325,8 @@ async def test_what_workers_say_is_passed_on() -> None:
     await seat._receive(Complaint("broken"))
     await seat._receive(RouteReports((SERVED,)))
     await seat._receive(FinishedSpans((record(),)))
+    await seat._receive(CertificateWanted("a.example.com", "192.0.2.1"))
+    assert seen.wanted == [("a.example.com", "192.0.2.1")]
     assert (seen.served, seen.spans) == ([SERVED], [record()])
     assert seen.said == [(-1, "k"), (0, "broken")]
 
@@ -324,10 +335,11 @@ async def test_an_observer_may_take_no_notice() -> None:
     """All of it is optional."""
     seat = Fleet([LOOPBACK], 1)._seats[0]
     told: list[ToControl] = [UnknownKid("k"), Complaint("broken"), Applied(1)]
-    told += [RouteReports((SERVED,)), Records((record(),)), FinishedSpans((record(),))]
-    for message in told:
+    told += [RouteReports((SERVED,)), Records((record(),)), FinishedSpans((record(),)), CertificateWanted("a", "b")]
+    seat._sent.append(0)
+    for message in [*told, Applied(1)]:
         await seat._receive(message)
-    await asyncio.gather(seat.serves(1), seat.follows(2))
+    await asyncio.gather(seat.serves(), seat.follows(2))
 
 
 async def test_settings_and_keys_stay_when_a_change_does_not_name_them() -> None:
@@ -338,6 +350,79 @@ async def test_settings_and_keys_stay_when_a_change_does_not_name_them() -> None
     assert fleet.snapshot() == Snapshot(revision=2, settings=MeshSettings(max_headers=7))
     await fleet.publish(Delta(revision=3, settings=MeshSettings(max_headers=8)))
     assert fleet.snapshot() == Snapshot(revision=3, settings=MeshSettings(max_headers=8))
+    await fleet.drain(0.1)
+
+
+async def test_a_change_is_followed_whatever_its_revision_is() -> None:
+    """Challenges and certificates change without anything that an operator wished for."""
+    raw = request(b"GET /.well-known/acme-challenge/token HTTP/1.1")
+    async with _fleet(workers=2) as fleet:
+        for number in range(5):
+            await fleet.publish(Delta(revision=1, challenges=Challenges(tokens=(("token", "authorization"),))))
+            assert await _statuses(fleet.port, raw, 8) == {200}, number
+            await fleet.publish(Delta(revision=1, challenges=Challenges()))
+            assert await _statuses(fleet.port, raw, 8) == {404}, number
+
+
+async def test_challenges_are_kept_for_workers_that_start_later() -> None:
+    """An authority may come to any of them, and asks from several places."""
+    pending, seen = Challenges(tokens=(("token", "authorization"),)), Seen()
+    raw = request(b"GET /.well-known/acme-challenge/token HTTP/1.1")
+    fleet = Fleet([LOOPBACK], 1, seen)
+    await fleet.start(Snapshot(revision=1, challenges=pending))
+    assert await _statuses(fleet.port, raw, 3) == {200}
+    await fleet.publish(Delta(revision=2))
+    assert fleet.snapshot() == Snapshot(revision=2, challenges=pending)
+    os.kill(fleet.pids[0], signal.SIGKILL)
+    await until(lambda: len(seen.started) == 2)
+    assert await _statuses(fleet.port, raw, 3) == {200}
+    await fleet.publish(Delta(revision=3, challenges=Challenges()))
+    assert fleet.snapshot() == Snapshot(revision=3)
+    await fleet.drain(0.1)
+
+
+async def test_a_handshake_waits_for_a_certificate_in_any_worker() -> None:
+    """Each asks once; a change that brings the certificate is enough of an answer, and a no ends the waiting."""
+    seen, context = Seen(), AUTHORITY.visitor_context()
+    fleet = Fleet([ListenSpec("127.0.0.1", 0, tls=True)], 2, seen)
+    await fleet.start(Snapshot(revision=1, settings=MeshSettings(on_demand_s=20.0)))
+    async with asyncio.TaskGroup() as group:
+        connecting = (SecureVisitor.connect(fleet.port, context, HOST) for _ in range(12))
+        visitors = [group.create_task(visitor, name="visitor") for visitor in connecting]
+        await until(lambda: len(seen.wanted) == 2)
+        assert seen.wanted == [(HOST, "127.0.0.1")] * 2
+        issued = AUTHORITY.issue(HOST)
+        await fleet.publish(Delta(revision=1, put_certificates=(issued.certificate,)))
+    for visitor in [task.result() for task in visitors]:
+        assert visitor.tls.getpeercert(binary_form=True) == issued.der
+        visitor.wire.close()
+    await fleet.drain(0.1)
+
+
+async def test_a_worker_that_is_replaced_asks_again() -> None:
+    """Who waited there comes back, and the answer holds for all."""
+    seen, context = Seen(), AUTHORITY.visitor_context()
+    fleet = Fleet([ListenSpec("127.0.0.1", 0, tls=True)], 1, seen)
+    await fleet.start(Snapshot(revision=1, settings=MeshSettings(on_demand_s=20.0)))
+
+    async def refused() -> bool:
+        try:
+            await SecureVisitor.connect(fleet.port, context, HOST)
+        except (ssl.SSLError, Cut, OSError):
+            return True
+        return False
+
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(refused(), name="first")
+        await until(lambda: len(seen.wanted) == 1)
+        os.kill(fleet.pids[0], signal.SIGKILL)
+        assert await first
+        second = group.create_task(refused(), name="second")
+        await until(lambda: len(seen.wanted) == 2)
+        fleet.certificate_refused(HOST, 60.0)
+        assert await second
+        assert await refused()
+    assert len(seen.wanted) == 2
     await fleet.drain(0.1)
 
 

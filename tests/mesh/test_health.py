@@ -76,6 +76,13 @@ def test_probes_carry_the_host_that_visitors_send() -> None:
     assert probes_of(route(address, health=None)) == []
 
 
+def test_a_copy_of_a_route_is_not_checked_again() -> None:
+    """A thousand domains of one application are no thousand checks."""
+    copy = msgspec.structs.replace(route("http://127.0.0.1:9000", host="custom.example.org"), alias_of="a.example.com")
+    assert probes_of(copy) == []
+    assert copy.checked_as == RouteKey("a.example.com")
+
+
 def test_a_check_may_have_a_host_of_its_own() -> None:
     """Some targets answer checks under one name only."""
     probe = probes_of(route("http://127.0.0.1:9000", health=Health(host="up.internal")))[0]

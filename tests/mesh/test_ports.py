@@ -35,6 +35,14 @@ def test_requests_are_the_sum_over_the_classes_of_statuses() -> None:
     assert counters.requests == 4
 
 
+def test_handshakes_that_fail_are_a_cause_of_their_own() -> None:
+    """Nobody is answered for them."""
+    counters = Counters()
+    counters.handshake_failed()
+    counters.handshake_failed()
+    assert (counters.handshake_failures, counters.causes, counters.requests) == (2, {"tls_handshake": 2}, 0)
+
+
 def test_causes_are_counted_by_name() -> None:
     """Two failures of one cause are two of that cause."""
     counters = Counters()

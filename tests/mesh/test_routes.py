@@ -1,11 +1,11 @@
-"""Routes, keys and limits: what the workers are told, and what comes out of it at the other end."""
+"""Routes, certificates, keys and limits: what the workers are told, and what comes out of it at the other end."""
 
 from __future__ import annotations
 
 import msgspec
 
 from mesh.policies import HeaderEdits, Health, Target, Timeouts
-from mesh.routes import AccessKeys, Delta, MeshSettings, Route, RouteKey, Snapshot, VerifyKey
+from mesh.routes import AccessKeys, Certificate, Challenges, Delta, MeshSettings, Route, RouteKey, Snapshot, VerifyKey
 
 
 def test_values_come_through_the_channel_as_they_are() -> None:
@@ -25,7 +25,10 @@ def test_values_come_through_the_channel_as_they_are() -> None:
         https="redirect",
     )
     keys_ = AccessKeys(generation=2, keys=(VerifyKey(algorithm="HS256", material=b"\xff", kid="k"),))
+    shown = Certificate(fingerprint="f", names=("a",), chain=b"c", key=b"k")
+    challenges = Challenges(tokens=(("token", "answer"),), validations=(shown,))
     delta = Delta(revision=3, put=(route,), removed=(RouteKey("b", "/y"),), keys=keys_, settings=MeshSettings())
-    snapshot = Snapshot(revision=2, routes=(route,), keys=keys_)
+    delta = msgspec.structs.replace(delta, challenges=challenges)
+    snapshot = Snapshot(revision=2, routes=(route,), challenges=challenges, keys=keys_)
     for value in (delta, snapshot):
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(value), type=Snapshot | Delta) == value

@@ -11,6 +11,7 @@ import ssl
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from mesh.arrival import Arrival
@@ -623,3 +624,262 @@ async def test_nothing_of_a_connection_is_left_for_the_garbage_collector() -> No
             assert left == []
         finally:
             gc.enable()
+
+
+# Handshakes that wait for a certificate.
+
+
+ON_DEMAND = MeshSettings(on_demand_s=30.0)
+UNEXPECTED_MESSAGE = b"\x15\x03\x03\x00\x02\x02\x0a"
+NEW = "new.example.org"
+
+
+async def start_on_demand(*routes: Route, settings: MeshSettings = ON_DEMAND) -> tuple[MeshUnderTest, list[str]]:
+    """A proxy that asks for certificates, and the names that it has asked for."""
+    mesh, asked = await start(*routes, settings=settings), []
+
+    def ask(name: str, _address: str) -> bool:
+        asked.append(name)
+        return True
+
+    mesh.core.on_demand.ask = ask
+    return mesh, asked
+
+
+async def greet(mesh: MeshUnderTest, name: str = NEW, *alpn: str) -> SecureVisitor:
+    """A visitor who has sent its hello."""
+    visitor = SecureVisitor(await Visitor.connect(mesh.port), AUTHORITY.visitor_context(*alpn), name)
+    with pytest.raises(ssl.SSLWantReadError):
+        visitor.tls.do_handshake()
+    await visitor.flush()
+    return visitor
+
+
+def brought(*issued: Issued, revision: int = 2) -> Delta:
+    """A change that brings these."""
+    return Delta(revision=revision, put_certificates=tuple(one.certificate for one in issued))
+
+
+async def test_a_handshake_waits_for_its_certificate() -> None:
+    """And goes on as any other, with the first request behind it; others are served meanwhile."""
+    issued = AUTHORITY.issue(NEW)
+    async with Origin() as origin:
+        mesh, asked = await start_on_demand(route(origin.port), Route(host=NEW, targets=route(origin.port).targets))
+        async with mesh, await greet(mesh) as visitor, await greet(mesh) as second:
+            await until(lambda: mesh.core.on_demand.held == 2)
+            assert asked == [NEW]
+            async with await connect(mesh) as other:
+                await other.send(GET)
+                assert b"200 OK" in await other.receive_until(b"\r\n\r\n")
+            mesh.apply(brought(issued))
+            for one in (visitor, second):
+                await one.shake_hands()
+                assert one.tls.getpeercert(binary_form=True) == issued.der
+                await one.send(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % NEW.encode())
+                assert b"200 OK" in await one.receive_until(b"\r\n\r\n")
+            assert (mesh.core.on_demand.held, mesh.core.counters.handshake_failures) == (0, 0)
+            assert not mesh.core._newcomers
+
+
+async def test_the_hello_may_come_in_pieces() -> None:
+    """The name is known with its last octet."""
+    issued = AUTHORITY.issue(NEW)
+    mesh, _ = await start_on_demand()
+    async with mesh:
+        visitor = SecureVisitor(await Visitor.connect(mesh.port), AUTHORITY.visitor_context(), NEW)
+        async with visitor, asyncio.TaskGroup() as group:
+            shaking = group.create_task(visitor.shake_hands(7), name="visitor")
+            await until(lambda: mesh.core.on_demand.held)
+            mesh.apply(brought(issued))
+            await shaking
+
+
+async def test_an_own_certificate_comes_before_the_default() -> None:
+    """Which is what visitors are shown who name nobody, at once, and those for whose name there is none."""
+    settings = MeshSettings(on_demand_s=30.0, default_certificate=HOST)
+    mesh, asked = await start_on_demand(settings=settings)
+    async with mesh, await greet(mesh) as visitor, await greet(mesh, "") as nameless:
+        await nameless.shake_hands()
+        await until(lambda: mesh.core.on_demand.held == 1)
+        mesh.core.on_demand.refused(NEW, 60.0)
+        with pytest.raises(ssl.SSLCertVerificationError, match=r"not valid for 'new\.example\.org'"):
+            await visitor.shake_hands()
+        context = AUTHORITY.visitor_context()
+        context.check_hostname = False
+        async with await SecureVisitor.connect(mesh.port, context, NEW) as next_visitor:
+            assert next_visitor.tls.getpeercert(binary_form=True) == SHOP.der
+        assert asked == [NEW]
+
+
+async def test_without_a_default_a_refusal_is_an_alert() -> None:
+    """The one that an unknown name always had; for a while nobody is asked again."""
+    mesh, asked = await start_on_demand()
+    async with mesh, await greet(mesh) as visitor:
+        await until(lambda: mesh.core.on_demand.held)
+        mesh.core.on_demand.refused(NEW, 60.0)
+        assert await visitor.wire.octets(100) == UNRECOGNIZED_NAME
+        async with await greet(mesh) as second:
+            assert await second.wire.octets(100) == UNRECOGNIZED_NAME
+        assert (asked, mesh.core.counters.handshake_failures) == ([NEW], 2)
+
+
+@pytest.mark.parametrize("default", ["", HOST])
+async def test_nobody_waits_for_ever(default: str) -> None:
+    """Whoever was asked says nothing: it is as if nobody had been asked."""
+    mesh, _ = await start_on_demand(settings=MeshSettings(on_demand_s=0.05, default_certificate=default))
+    async with mesh, await greet(mesh) as visitor:
+        answer = await visitor.wire.octets(7)
+        assert answer == UNRECOGNIZED_NAME if not default else answer[:1] == b"\x16"
+        await until(lambda: not mesh.core.on_demand.held)
+
+
+async def test_the_time_of_waiting_is_not_that_of_the_handshake() -> None:
+    """An authority takes longer than a handshake may."""
+    mesh, _ = await start_on_demand(settings=MeshSettings(on_demand_s=30.0, tls_handshake_s=0.2))
+    async with mesh, await greet(mesh) as visitor:
+        await until(lambda: mesh.core.on_demand.held)
+        (newcomer,) = mesh.core._newcomers
+        assert 29 < newcomer.deadline - mesh.core.now <= 30
+        mesh.apply(brought(AUTHORITY.issue(NEW)))
+        await until(lambda: not mesh.core.on_demand.held)
+        assert newcomer.deadline - mesh.core.now < 0.3
+        # Who does nothing with the certificate has no more time than others.
+        assert await visitor.wire.end() in {"closed", "reset"}
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half_close"])
+async def test_who_leaves_while_it_waits_is_forgotten(how: str) -> None:
+    """Its place is free again at once."""
+    mesh, _ = await start_on_demand()
+    async with mesh:
+        visitor = await greet(mesh)
+        await until(lambda: mesh.core.on_demand.held == 1)
+        getattr(visitor.wire, how)()
+        await until(lambda: not mesh.core.on_demand.held)
+        await until(lambda: not mesh.core._newcomers)
+        assert mesh.core.counters.handshake_failures == 1
+        mesh.apply(brought(AUTHORITY.issue(NEW)))
+        visitor.wire.close()
+
+
+async def test_who_talks_while_it_waits_is_not_listened_to_for_long() -> None:
+    """What it says is kept for TLS to judge, up to a bound."""
+    mesh, _ = await start_on_demand()
+    async with mesh, await greet(mesh) as visitor, await greet(mesh) as second:
+        await until(lambda: mesh.core.on_demand.held == 2)
+        await visitor.wire.send(b"\x14\x03\x03\x00\x01\x01")
+        await second.wire.send(bytes(8000))
+        await second.wire.send(bytes(12_000))
+        assert await second.wire.octets(7) == UNEXPECTED_MESSAGE
+        assert await second.wire.end() in {"closed", "reset"}
+        assert mesh.core.on_demand.held == 1
+        mesh.apply(brought(AUTHORITY.issue(NEW)))
+        await until(lambda: not mesh.core.on_demand.held)
+        assert await visitor.wire.octets(1)
+
+
+async def test_a_hello_with_too_much_behind_it_does_not_wait() -> None:
+    """It gets what it would get without anybody to ask."""
+    mesh, asked = await start_on_demand()
+    async with mesh, await greet(mesh) as visitor:
+        hello = SecureVisitor(await Visitor.connect(mesh.port), AUTHORITY.visitor_context(), "b.example.org")
+        with pytest.raises(ssl.SSLWantReadError):
+            hello.tls.do_handshake()
+        await hello.wire.send(hello._outgoing.read() + bytes(40_000))
+        assert await hello.wire.octets(7) in {UNRECOGNIZED_NAME, UNEXPECTED_MESSAGE}
+        hello.wire.close()
+        await until(lambda: mesh.core.on_demand.held == 1)
+        assert asked[0] == NEW
+        visitor.wire.close()
+
+
+async def test_more_comes_with_the_certificate() -> None:
+    """In the same turn of the loop: the handshake goes on once."""
+    issued = AUTHORITY.issue(NEW)
+    mesh, _ = await start_on_demand()
+    async with mesh, await greet(mesh) as visitor:
+        await until(lambda: mesh.core.on_demand.held)
+        (newcomer,) = mesh.core._newcomers
+        mesh.apply(brought(issued))
+        assert isinstance(newcomer, Secured)
+        newcomer.data_received(b"")
+        await visitor.shake_hands()
+        assert mesh.core.counters.handshake_failures == 0
+
+
+async def test_authorities_and_broken_certificates_are_not_waited_for() -> None:
+    """What would come is not what they want, or would be no better."""
+    broken = msgspec.structs.replace(AUTHORITY.issue("broken.example.org").certificate, key=SHOP.key)
+    mesh, asked = await start_on_demand()
+    async with mesh:
+        mesh.apply(Delta(revision=2, put_certificates=(broken,)))
+        for name, alpn in ((NEW, ("acme-tls/1",)), ("broken.example.org", ())):
+            async with await greet(mesh, name, *alpn) as visitor:
+                assert await visitor.wire.octets(100) == UNRECOGNIZED_NAME
+        assert asked == []
+
+
+async def test_a_certificate_that_comes_broken() -> None:
+    """Nobody waits for another one."""
+    broken = msgspec.structs.replace(AUTHORITY.issue(NEW).certificate, key=SHOP.key)
+    mesh, asked = await start_on_demand()
+    async with mesh, await greet(mesh) as visitor:
+        await until(lambda: mesh.core.on_demand.held)
+        mesh.apply(Delta(revision=2, put_certificates=(broken,)))
+        assert await visitor.wire.octets(100) == UNRECOGNIZED_NAME
+        assert asked == [NEW]
+
+
+async def test_a_visitor_who_waited_has_to_show_a_certificate_too() -> None:
+    """By the route of its name, as it is when the certificate comes."""
+    mine = AUTHORITY.issue(common_name="me", for_client=True)
+    async with Origin() as origin:
+        mesh, _ = await start_on_demand()
+        async with mesh:
+            context = AUTHORITY.visitor_context(client=mine)
+            visitor = SecureVisitor(await Visitor.connect(mesh.port), context, NEW)
+            async with visitor, asyncio.TaskGroup() as group:
+                shaking = group.create_task(visitor.shake_hands(), name="visitor")
+                await until(lambda: mesh.core.on_demand.held)
+                secret = Route(host=NEW, targets=route(origin.port).targets, client_ca=AUTHORITY.pem)
+                mesh.apply(Delta(revision=2, put=(secret,)))
+                mesh.apply(brought(AUTHORITY.issue(NEW), revision=3))
+                await shaking
+                await visitor.send(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % NEW.encode())
+                assert b"200 OK" in await visitor.receive_until(b"\r\n\r\n")
+        (seen,) = origin.requests
+        assert seen.values(b"client-cert")
+
+
+async def test_the_address_is_that_of_the_visitor() -> None:
+    """As the load balancer announces it: by it is decided who may have how many certificates."""
+    settings = MeshSettings(on_demand_s=30.0, proxy_protocol_from=("127.0.0.1",))
+    mesh, _ = await start_on_demand(settings=settings)
+    asked: list[tuple[str, str]] = []
+
+    def ask(name: str, address: str) -> bool:
+        asked.append((name, address))
+        return True
+
+    mesh.core.on_demand.ask = ask
+    async with mesh, await Visitor.connect(mesh.port) as wire:
+        visitor = SecureVisitor(wire, AUTHORITY.visitor_context(), NEW)
+        with pytest.raises(ssl.SSLWantReadError):
+            visitor.tls.do_handshake()
+        await wire.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 50000 443\r\n")
+        await visitor.flush()
+        await until(lambda: asked)
+        assert asked == [(NEW, "192.0.2.7")]
+        mesh.apply(brought(AUTHORITY.issue(NEW)))
+        await visitor.shake_hands()
+
+
+async def test_closing_cuts_who_waits() -> None:
+    """Nobody outlives the proxy, and nothing that was promised is called."""
+    mesh, _ = await start_on_demand()
+    async with await greet(mesh) as visitor:
+        await until(lambda: mesh.core.on_demand.held)
+        await mesh.core.drain(0.1)
+        await mesh.close()
+        assert await visitor.wire.end() in {"closed", "reset"}
+        await until(lambda: not mesh.core.on_demand.held)

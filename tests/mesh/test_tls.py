@@ -116,6 +116,53 @@ def test_an_entry_says_what_the_certificate_is_for() -> None:
     assert entry.protocols == {b"h2", b"http/1.1", b"http/1.0"}
 
 
+def test_a_name_may_get_a_certificate_of_its_own_before_the_default() -> None:
+    """Where certificates can be had on demand; who names nothing has no such hope."""
+    index = certificates(SHOP, OTHER, default="other.example")
+    index.use_settings(MeshSettings(default_certificate="other.example", on_demand_s=5.0))
+    assert index.context_for("nowhere.example") is None
+    assert shown(index, "") == OTHER.der
+    assert shown(index, "shop.example.com") == SHOP.der
+
+
+def test_what_authorities_are_shown_is_shown_to_nobody_else() -> None:
+    """It has a context of its own: one protocol, TLS 1.2 at least, no tickets, made when somebody comes for it."""
+    index = certificates(SHOP)
+    index.use_validations([WILD.certificate])
+    assert index.find("example.com") is None
+    assert shown(index, "blog.example.com") == b""
+    assert index.validation_for("shop.example.com") is None
+    context = index.validation_for("example.com")
+    assert context is not None
+    assert index.validation_for("example.com") is context
+    assert (context.num_tickets, context.minimum_version) == (0, ssl.TLSVersion.TLSv1_2)
+    assert context.options & ssl.OP_NO_TICKET
+    visitor = AUTHORITY.visitor_context("acme-tls/1")
+    client, _ = shaken(context, visitor, "example.com")
+    assert (client.selected_alpn_protocol(), client.getpeercert(binary_form=True)) == ("acme-tls/1", WILD.der)
+
+
+def test_validations_are_told_as_a_whole() -> None:
+    """What was made for those that stay is kept."""
+    index = certificates()
+    index.use_validations([SHOP.certificate, OTHER.certificate])
+    kept = index.validation_for("shop.example.com")
+    assert kept is index.validation_for("www.example.com")
+    assert index.validation_for("other.example") is not None
+    index.use_validations([SHOP.certificate])
+    assert index.validation_for("other.example") is None
+    assert index.validation_for("shop.example.com") is kept
+    index.use_validations([])
+    assert index.validation_for("shop.example.com") is None
+
+
+def test_a_validation_that_is_no_good() -> None:
+    """As if there were none."""
+    index = certificates()
+    index.use_validations([msgspec.structs.replace(SHOP.certificate, key=WILD.key)])
+    assert index.validation_for("shop.example.com") is None
+
+
 def test_of_two_for_a_name_the_longest_life_wins() -> None:
     """Whichever came first."""
     short, long = AUTHORITY.issue("a.example", days=5), AUTHORITY.issue("a.example", days=50)

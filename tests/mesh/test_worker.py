@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,8 @@ import pytest
 
 from mesh.channel import (
     Applied,
+    CertificateRefused,
+    CertificateWanted,
     Channel,
     Complaint,
     Drain,
@@ -32,15 +35,18 @@ from mesh.channel import (
 )
 from mesh.listener import ListenSpec, bind
 from mesh.policies import Ejection, Target
-from mesh.routes import AccessLog, Delta, MeshSettings, Route, RouteKey, Snapshot
+from mesh.routes import AccessLog, Challenges, Delta, MeshSettings, Route, RouteKey, Snapshot
 from mesh.shared import make
 from mesh.worker import Listeners, Worker
+from tests.support.authority import Authority
 from tests.support.client import Visitor, ask
 from tests.support.mesh_node import HOST, route_to
 from tests.support.origin import Origin
+from tests.support.secure_visitor import SecureVisitor
 from tests.support.stage import Stage, answering, head_of, request, until_refused
 from tests.support.tokens import access_keys, bearer, claims, mint
 
+AUTHORITY = Authority()
 GET = request(b"GET / HTTP/1.1")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 DEADLINE_S = 10.0
@@ -191,6 +197,53 @@ async def test_signals_for_the_node_do_not_end_a_worker(number: signal.Signals) 
         assert (await ask(control.port, GET)).status == 404
         control.tell(Drain(0.0))
         assert await control.ended() == 0
+
+
+async def test_a_worker_answers_authorities() -> None:
+    """From its first moment, and as changes say."""
+    raw = request(b"GET /.well-known/acme-challenge/token HTTP/1.1")
+    pending = Challenges(tokens=(("token", "authorization"),))
+    async with _worker(Snapshot(revision=1, challenges=pending)) as control:
+        assert (await ask(control.port, raw)).body == b"authorization"
+        control.tell(Delta(revision=1, challenges=Challenges(tokens=(("token", "another"),))))
+        await control.hear(Applied)
+        assert (await ask(control.port, raw)).body == b"another"
+
+
+async def test_a_worker_asks_for_certificates_and_hears_the_answer() -> None:
+    """One handshake goes on with the certificate, another without one."""
+    context, issued = AUTHORITY.visitor_context(), AUTHORITY.issue(HOST)
+    async with _worker(Snapshot(revision=1, settings=MeshSettings(on_demand_s=20.0))) as control:
+        async with asyncio.TaskGroup() as group:
+            visiting = group.create_task(SecureVisitor.connect(control.tls_port, context, HOST), name="visitor")
+            assert await control.hear(CertificateWanted) == CertificateWanted(HOST, "127.0.0.1")
+            control.tell(Delta(revision=2, put_certificates=(issued.certificate,)))
+        visitor = visiting.result()
+        assert visitor.tls.getpeercert(binary_form=True) == issued.der
+        visitor.wire.close()
+        other = SecureVisitor(await Visitor.connect(control.tls_port), context, "other.example.org")
+        async with other:
+            with pytest.raises(ssl.SSLWantReadError):
+                other.tls.do_handshake()
+            await other.flush()
+            assert (await control.hear(CertificateWanted)).name == "other.example.org"
+            control.tell(CertificateRefused("other.example.org", 60.0))
+            assert await other.wire.octets(100) == b"\x15\x03\x03\x00\x02\x02\x70"
+
+
+async def test_a_control_process_that_does_not_listen_keeps_nobody_waiting() -> None:
+    """It is not asked when it has not heard of what was said before."""
+
+    class Deaf(Channel[ToWorker]):
+        is_behind = True
+
+    ours, theirs = socket.socketpair()
+    channel = Deaf(theirs, ToWorker)
+    await channel.open()
+    worker = Worker(0, channel, Listeners())
+    assert not worker._ask_for_certificate(HOST, "192.0.2.1")
+    channel.close()
+    ours.close()
 
 
 def _is_json(line: bytes) -> bool:
