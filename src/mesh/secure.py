@@ -197,7 +197,8 @@ class Secured(Connection):
         if not name or len(data) > _MOST_AHEAD or core.certificates.find(name) is not None:
             # What is there and does not work would not work better later.
             return False
-        self._is_held = core.on_demand.hold(self, name, self._peer_address())
+        address = core.peer(self._peer_address(), b"https").address.decode("ascii")
+        self._is_held = core.on_demand.hold(self, name, address)
         if self._is_held:
             self._hello, self._ahead = hello, data
             self.deadline = core.now + core.settings.on_demand_s
