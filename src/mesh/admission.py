@@ -61,7 +61,7 @@ def find_route(core: Core, line: RequestLine, fields: RequestFields, arrival: Ar
             raise Failure(BAD_REQUEST, "The request target and the Host name different hosts.")
         if line.is_https != (tls is not None):
             raise Failure(MISDIRECTED)
-    if tls is not None and tls.server_name.encode() != host and not tls.covers(host):
+    if tls is not None and host not in tls.names and tls.server_name.encode() != host and not tls.covers(host):
         # RFC 9110 section 15.5.20: a tenant's connection is not a way to another one behind the same address. One who
         # asked for this very host and put up with the default certificate is where they wanted to be.
         raise Failure(MISDIRECTED)

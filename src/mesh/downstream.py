@@ -12,6 +12,7 @@ from mesh.connection import Connection
 from mesh.deadlines import TICK_S
 from mesh.errors import BAD_REQUEST, HEAD_TOO_LARGE, REQUEST_TIMEOUT, Failure
 from mesh.exchange import Exchange
+from mesh.sides import Visitor
 from mesh.wire import END_OF_HEAD, LAST_CHUNK, ChunkedBody, check_partial_head, chunk, start_of_head
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
-class Downstream(Connection):
+class Downstream(Connection, Visitor):
     """The visitor's side of exchanges.
 
     Requests are taken one at a time; what is sent ahead waits, bounded, in `_buffer`. A connection that has to be
@@ -152,7 +153,7 @@ class Downstream(Connection):
                 self._read_heads(data)
             else:
                 # Exactly one head whose lines were all seen before: nothing is left to check.
-                self._open(*known).begin()
+                self._open(known.line, known.fields).begin()
         elif self._tunnel is not None:
             self._tunnel.from_visitor(data)
         elif self._left or self._chunks is not None:
@@ -229,7 +230,7 @@ class Downstream(Connection):
         if self._core.is_draining and not self._holds_part_of_a_head():
             self._leave()
             return
-        self.wait(self._core.settings.keepalive_idle_s)
+        self.wait(self._core.keepalive_idle_s)
         if self._is_reading_paused:
             self.resume_reading()
         if self._buffer and not self._is_reading_heads:
@@ -380,7 +381,7 @@ class Downstream(Connection):
     def _open(self, line: RequestLine, fields: RequestFields) -> Exchange:
         self._is_head_begun = False
         self.requests += 1
-        most = self._core.settings.max_requests_per_connection
+        most = self._core.max_requests_per_connection
         self._is_kept = fields.keep_alive and (self.requests < most or not most)
         self._is_delimited = True
         self._is_chunking = False

@@ -28,7 +28,7 @@ from mesh.errors import (
 from mesh.forward import compose, is_https, passing_trailers, visitor_address
 from mesh.ports import AccessRecord
 from mesh.relay import Tunnel
-from mesh.sides import stream_of
+from mesh.sides import Answered, stream_of
 from mesh.targets import Saturated
 from mesh.wire import members
 
@@ -62,7 +62,7 @@ def _wake(target: TargetState[TargetSide]) -> None:
             return
 
 
-class Exchange:
+class Exchange(Answered):
     """One request and its response, between a visitor's connection and a target's.
 
     The exchange keeps the route it found, so that no change of routes touches it. The two connections call it with what
@@ -158,8 +158,8 @@ class Exchange:
         answer before the body.
         """
         core, line, fields = self.core, self.line, self.fields
-        if core.settings.tracing is not None:
-            self._span = self._begin_span(core.settings.tracing)
+        if core.tracing is not None:
+            self._span = self._begin_span(core.tracing)
         try:
             if line.method not in PLAIN_METHODS and is_for_the_proxy(line, fields):
                 self._reply(Reply(204, b"Allow: %b\r\n" % ALLOWED_METHODS.encode()))

@@ -286,6 +286,7 @@ class Stream(h2_stream.Stream):
         "deadline",
         "exchange",
         "peer",
+        "requests",
     )
 
     def __init__(self, connection: H2Downstream, stream_id: int) -> None:
@@ -295,6 +296,7 @@ class Stream(h2_stream.Stream):
         self._core = connection.core
         self.peer = connection.peer
         self.arrival = connection.arrival
+        self.requests = connection.requests
         self.deadline = self._core.now + self._core.settings.body_idle_s
         self.exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
@@ -306,11 +308,6 @@ class Stream(h2_stream.Stream):
         # Of a response of known length, else -1.
         self._to_send = -1
         self._unsent = 0
-
-    @property
-    def requests(self) -> int:
-        """How many requests the connection has brought, this one included."""
-        return self._connection.requests
 
     def endpoints(self) -> tuple[object, object]:
         """The names of the visitor's socket and of ours."""

@@ -24,7 +24,6 @@ _MAX_RECORD: Final = 16 * 1024
 _MOST_NAMES: Final = 4096
 _MOST_LISTS: Final = 128
 
-_two_shorts = struct.Struct(">HH").unpack_from
 _NAME: Final = re.compile(rb"[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_-])?")
 _IPV4: Final = re.compile(rb"[0-9.]+")
 
@@ -136,7 +135,7 @@ def _read_body(data: bytes, offset: int, end: int) -> Hello:
         if offset + 2 + (data[offset] << 8 | data[offset + 1]) != end:
             raise ValueError("The extensions do not fill the ClientHello.")
         return _read_extensions(data, offset + 2, end, version)
-    except (IndexError, struct.error):
+    except IndexError:
         raise ValueError("The ClientHello is cut short.") from None
 
 
@@ -145,7 +144,7 @@ def _read_extensions(data: bytes, offset: int, end: int, version: int) -> Hello:
     alpn: tuple[bytes, ...] = ()
     versions: tuple[int, ...] = (version,)
     while offset < end:
-        kind, length = _two_shorts(data, offset)
+        kind, length = data[offset] << 8 | data[offset + 1], data[offset + 2] << 8 | data[offset + 3]
         offset += 4 + length
         if kind not in _WANTED:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Generic, Protocol, TypeVar
 
 
@@ -26,7 +25,7 @@ class Pool(Generic[C]):
 
     def __init__(self, size: int) -> None:
         """Keep at most `size` idle connections."""
-        self._idle: deque[C] = deque()
+        self._idle: list[C] = []
         self._size = size
 
     def __len__(self) -> int:
@@ -44,7 +43,7 @@ class Pool(Generic[C]):
     def give(self, connection: C) -> C | None:
         """Keep `connection`; gives back a connection to be closed when there are too many, or when none may be kept."""
         self._idle.append(connection)
-        return self._idle.popleft() if len(self._idle) > self._size else None
+        return self._idle.pop(0) if len(self._idle) > self._size else None
 
     def retire(self) -> list[C]:
         """Take out every connection, to be closed, and keep none from now on."""

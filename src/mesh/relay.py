@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 class End(Protocol):
     """One of the two connections, as the relay sees it."""
 
+    __slots__ = ()
+
     def write(self, data: bytes) -> None:
         """Queue bytes for the peer."""
 
@@ -29,6 +31,8 @@ class End(Protocol):
 
 class VisitorEnd(End, Protocol):
     """The visitor's connection also keeps the time for both."""
+
+    __slots__ = ()
 
     def wait(self, seconds: float) -> None:
         """Give up when nothing moves for so long."""

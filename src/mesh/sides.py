@@ -1,4 +1,8 @@
-"""The two sides of an exchange, as the exchange sees them, whatever protocol each of them speaks."""
+"""The two sides of an exchange, as the exchange sees them, whatever protocol each of them speaks.
+
+Anything of the right shape will do. What names one of these as its base is called by compiled code without a look-up:
+that is for the classes that most requests go through.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +20,17 @@ if TYPE_CHECKING:
 
 
 class Visitor(VisitorEnd, Protocol):
-    """The visitor's side of an exchange: an HTTP/1 connection, or one stream of an HTTP/2 connection."""
+    """The visitor's side of an exchange: an HTTP/1 connection, or one stream of an HTTP/2 connection.
 
-    @property
-    def peer(self) -> Peer:
-        """Who it is."""
+    `peer` is who it is, `arrival` how the connection came, and `requests` how many requests it has brought, this one
+    included.
+    """
 
-    @property
-    def arrival(self) -> Arrival:
-        """How the connection came."""
+    __slots__ = ()
 
-    @property
-    def requests(self) -> int:
-        """How many requests the connection has brought, this one included."""
+    peer: Peer
+    arrival: Arrival
+    requests: int
 
     def endpoints(self) -> tuple[object, object]:
         """The names of the visitor's socket and of ours, as `socket` gives them."""
@@ -64,6 +66,8 @@ class Visitor(VisitorEnd, Protocol):
 class TargetSide(End, Protocol):
     """The target's side of an exchange: an HTTP/1 connection, or one stream of an HTTP/2 connection."""
 
+    __slots__ = ()
+
     is_closed: bool
     is_reused: bool
 
@@ -90,11 +94,11 @@ class TargetSide(End, Protocol):
 
 
 class Answered(Protocol):
-    """Who a response is for: an exchange, mostly."""
+    """Who a response is for: an exchange, mostly. `is_settled` says that nothing more is wanted."""
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing more is wanted."""
+    __slots__ = ()
+
+    is_settled: bool
 
     def interim(self, status: StatusLine, fields: ResponseFields) -> None:
         """A 1xx response other than 101."""

@@ -9,13 +9,14 @@ from mesh.abandoned import Abandoned
 from mesh.connection import Connection
 from mesh.deadlines import TICK_S
 from mesh.errors import BAD_RESPONSE, RESPONSE_TOO_LARGE, Failure
+from mesh.sides import TargetSide
 from mesh.wire import END_OF_HEAD, LAST_CHUNK, ChunkedBody, chunk, has_bare_lf
 
 if TYPE_CHECKING:
     from mesh.core import Core
     from mesh.forward import ResponseFields
     from mesh.relay import Tunnel
-    from mesh.sides import Answered, Asking, TargetSide
+    from mesh.sides import Answered, Asking
     from mesh.targets import TargetState
     from mesh.wire import StatusLine
 
@@ -39,7 +40,7 @@ _LENGTH: Final = _Body.LENGTH
 _CHUNKED: Final = _Body.CHUNKED
 
 
-class Upstream(Connection):
+class Upstream(Connection, TargetSide):
     """The target's side of exchanges, kept between them in the target's pool."""
 
     __slots__ = (
@@ -179,7 +180,7 @@ class Upstream(Connection):
             self.close()
             return
         self.is_reused = True
-        self.deadline = self._core.now + self._core.settings.pool_idle_s
+        self.deadline = self._core.now + self._core.pool_idle_s
         if not self.looked_at:
             self._core.deadlines.watch(self)
         surplus = self._target.pool.give(self)
@@ -213,6 +214,11 @@ class Upstream(Connection):
     # Reading a response.
 
     def _read_head(self, exchange: Answered, data: bytes) -> None:
+        known = self._core.response_heads.known(data)
+        if known is not None:
+            self._buffer = b""
+            self._begin_body(exchange, known.status, known.fields, data[len(known.head) :])
+            return
         end = data.find(END_OF_HEAD)
         if end < 0:
             self._keep_partial_head(data)
@@ -223,6 +229,8 @@ class Upstream(Connection):
         heads = self._core.response_heads
         status = heads.status(data[:line_end])
         fields = heads.fields(data[line_end + 2 : end + 4], status.minor)
+        if status.status >= 200:
+            heads.remember(data[: end + 4], status, fields)
         rest = data[end + 4 :]
         self._buffer = b""
         if status.status >= 200:

@@ -55,25 +55,40 @@ _MAX_TRAILERS: Final = 8 * 1024
 _MAX_TRAILER_FIELDS: Final = 64
 
 
-class RequestLine(NamedTuple):
+class RequestLine:
     """The checked request line; `minor` is that of HTTP/1, and 2 for HTTP/2.
 
     `target` is in origin-form or `*`; `authority` and `is_https` say what stood in front when it came in absolute-form.
     """
 
-    method: bytes
-    target: bytes
-    minor: int
-    authority: bytes | None
-    is_https: bool = False
+    __slots__ = ("authority", "is_https", "method", "minor", "target")
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        minor: int,
+        authority: bytes | None,
+        is_https: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        """Its parts; no named tuple, whose fields compiled code would look up by their names."""
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.authority = authority
+        self.is_https = is_https
 
 
-class StatusLine(NamedTuple):
+class StatusLine:
     """The checked status line; `line` is what goes to the visitor, without line end."""
 
-    minor: int
-    status: int
-    line: bytes
+    __slots__ = ("line", "minor", "status")
+
+    def __init__(self, minor: int, status: int, line: bytes) -> None:
+        """Its parts."""
+        self.minor = minor
+        self.status = status
+        self.line = line
 
 
 class Framing(NamedTuple):

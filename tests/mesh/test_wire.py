@@ -41,6 +41,10 @@ CHUNK_OCTETS = st.sampled_from([b"0", b"1", b"a", b"F", b"\r\n", b"\r", b"\n", b
 # Request lines.
 
 
+def _parts(line: RequestLine) -> tuple[object, ...]:
+    return line.method, line.target, line.minor, line.authority, line.is_https
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -59,7 +63,7 @@ CHUNK_OCTETS = st.sampled_from([b"0", b"1", b"a", b"F", b"\r\n", b"\r", b"\n", b
 )
 def test_request_lines(line: bytes, expected: RequestLine) -> None:
     """Every form of RFC 9112 section 3.2, with the target in the form in which it goes on."""
-    assert parse_request_line(line, 100) == expected
+    assert _parts(parse_request_line(line, 100)) == _parts(expected)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,7 @@ def test_a_request_line_is_read_or_refused(method: bytes, target: bytes, version
         return
     if line.authority is None:
         again = b"%b %b HTTP/1.%d" % (line.method, line.target, line.minor)
-        assert parse_request_line(again, 100) == line
+        assert _parts(parse_request_line(again, 100)) == _parts(line)
     assert line.target.isascii()
 
 
@@ -145,7 +149,8 @@ def test_any_bytes_as_a_start_line(data: bytes) -> None:
 )
 def test_status_lines(line: bytes, expected: StatusLine) -> None:
     """The visitor is told our version, the target's status and its words."""
-    assert parse_status_line(line) == expected
+    found = parse_status_line(line)
+    assert (found.minor, found.status, found.line) == (expected.minor, expected.status, expected.line)
 
 
 @pytest.mark.parametrize(
