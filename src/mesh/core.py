@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 # The last two digits of a request id.
 _LAST_DIGITS: Final = [b"%02x" % number for number in range(256)]
 _MAX_REMEMBERED_PEERS: Final = 16_384
+_MAX_FOUND: Final = 4096
 # argon2id takes tens of milliseconds and megabytes; more at a time than this would take the machine from everybody.
 _MAX_HASHING: Final = 2
 
@@ -136,10 +137,14 @@ class Core:
     def _use_challenges(self, challenges: Challenges) -> None:
         # Where nothing is validated, and that is nearly always, no request is looked at for it.
         self._match = answering_first(challenges.tokens, self._table.match)
+        self._has_tokens = bool(challenges.tokens)
+        self._found.clear()
         self.certificates.use_validations(challenges.validations)
 
     def _use_settings(self, settings: MeshSettings) -> None:
         self.settings = settings
+        # By host, those whose route does not depend on the path; strangers may make up hosts under a wildcard.
+        self._found: dict[bytes, Live] = {}
         # What every request asks for: a Struct is read by the name of its field, which takes longer.
         self.tracing = settings.tracing
         self.max_requests_per_connection = settings.max_requests_per_connection
@@ -185,6 +190,7 @@ class Core:
 
     def _succeed(self, gone: list[Route], come: tuple[Route, ...]) -> None:
         """Let the routes in use among `gone` go, their successors first: what is known of a common target stays."""
+        self._found.clear()
         keys = {route.key for route in gone if id(route) in self._live}
         for route in come if keys else ():
             if route.key in keys:
@@ -286,12 +292,20 @@ class Core:
 
     def find(self, host: bytes, target: bytes) -> Live | None:
         """The route for a request, with the live records of its targets; raises AmbiguousPath and Challenged."""
+        live = self._found.get(host)
+        if live is not None:
+            return live
         route = self._match(host, target)
         if route is None:
             return None
         # Routes are kept by identity: hashing one would read all of its fields. An entry holds its route, so no other
         # route can have the same identity while it is here.
-        return self._live.get(id(route)) or self._bring_to_life(route)
+        live = self._live.get(id(route)) or self._bring_to_life(route)
+        if not self._has_tokens and self._table.is_undivided(host):
+            if len(self._found) >= _MAX_FOUND:
+                self._found.clear()
+            self._found[host] = live
+        return live
 
     def _bring_to_life(self, route: Route) -> Live:
         targets = [self._target(route, target) for target in route.targets]

@@ -125,7 +125,7 @@ class Exchange(Answered):
         self._retries = 0
         self._refusals = 0
         # Pieces of the body that wait for a connection to the target.
-        self._pending: list[bytes] = []
+        self._pending: list[bytes] | None = None
         self._ending: bytes | None = None
         # What the exchange waits for before it connects: the first line of a chunked body, a check, a free target.
         self._held: asyncio.TimerHandle | None = None
@@ -335,7 +335,7 @@ class Exchange(Answered):
         if self._pending:
             # Body bytes cannot be sent twice, so from here on there is no other try.
             self._tries_left = 0
-            pending, self._pending = self._pending, []
+            pending, self._pending = self._pending, None
             # Before the writes: they may find the target slow, and then the visitor has to wait again.
             self._visitor.resume_reading()
             for data in pending:
@@ -388,6 +388,8 @@ class Exchange(Answered):
 
     def _to_target(self, data: bytes) -> None:
         if self._upstream is None:
+            if self._pending is None:
+                self._pending = []
             self._pending.append(data)
             self._visitor.pause_reading()
         else:
@@ -660,7 +662,7 @@ class Exchange(Answered):
         """Stop 8: count out, leave one record."""
         self.is_settled = True
         self._stop_waiting()
-        self._pending.clear()
+        self._pending = None
         if self._dress is not None:
             self._dress.close()
         self._count_out()

@@ -179,14 +179,14 @@ class RequestControl:
 class RequestFields:
     """One request section: what was read from it, and the lines that may pass.
 
-    `block` is the section itself, with its empty line; `passing` are the ready field lines without those that depend on
-    the connection, the route or the token. The three `prepared` slots remember the last composition, see `compose`.
+    `passing` are the ready field lines without those that depend on the connection, the route or the token. The three
+    `prepared` slots remember the last composition, see `compose`.
     """
 
     __slots__ = (
+        "_block",
         "_logged",
         "authorization",
-        "block",
         "expects_continue",
         "framing",
         "has_body",
@@ -207,7 +207,7 @@ class RequestFields:
 
     def __init__(self, block: bytes, control: RequestControl, passing: list[bytes]) -> None:
         """From a section, what its fields say, and its lines that pass, without line ends."""
-        self.block = block
+        self._block = block
         self._logged: tuple[str, str] | None = None
         self.authorization = control.authorization
         self.expects_continue = control.expects_continue
@@ -229,17 +229,17 @@ class RequestFields:
 
     def value(self, name: bytes) -> bytes:
         """The value of a field that passes, by its lower-case name, or nothing; for answers and logs."""
-        return field_value(self.block, name)
+        return field_value(self._block, name)
 
     @property
     def size(self) -> int:
         """How many bytes the section has, its empty line included."""
-        return len(self.block)
+        return len(self._block)
 
     @property
     def count(self) -> int:
         """How many lines the section has."""
-        return self.block.count(b"\r\n") - 1
+        return self._block.count(b"\r\n") - 1
 
     @property
     def logged(self) -> tuple[str, str]:

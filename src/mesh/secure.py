@@ -50,6 +50,7 @@ class Secured(Connection):
     __slots__ = (
         "_address",
         "_ahead",
+        "_below",
         "_core",
         "_entry",
         "_hello",
@@ -73,6 +74,7 @@ class Secured(Connection):
         self._incoming: ssl.MemoryBIO
         self._outgoing: ssl.MemoryBIO
         self._tls: ssl.SSLObject | None = None
+        self._below: Any = None
 
     # What asyncio calls.
 
@@ -94,7 +96,7 @@ class Secured(Connection):
             self._wait_no_more()
         if not self._is_refused:
             self._core.counters.handshake_failed()
-        self._tls = None
+        self._tls = self._below = None
 
     def eof_received(self) -> bool:
         """The visitor gave up."""
@@ -223,13 +225,14 @@ class Secured(Connection):
             self._wait_no_more()
         self._hello, self._entry, self._ahead = hello, entry, b""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = entry.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        tls = self._tls = entry.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._below = _below(tls)
         self._incoming.write(data)
-        self._go_on(self._tls)
+        self._go_on(tls)
 
     def _go_on(self, tls: ssl.SSLObject) -> None:
         try:
-            tls.do_handshake()
+            self._below.do_handshake()
         except ssl.SSLWantReadError:
             self._transport.write(self._outgoing.read())
         except ssl.SSLError:
@@ -239,13 +242,13 @@ class Secured(Connection):
             self._hand_over(tls)
 
     def _hand_over(self, tls: ssl.SSLObject) -> None:
-        core, entry, transport = self._core, self._entry, self._transport
+        core, entry, transport, below = self._core, self._entry, self._transport, self._below
         core.newcomer_left(self)
         core.counters.handshakes += 1
-        cipher = tls.cipher()
+        cipher = below.cipher()
         client = base64.b64encode(tls.getpeercert(binary_form=True) or b"") if entry.client_ca else b""
         facts = TlsFacts(
-            tls.version() or "",
+            below.version() or "",
             cipher[0] if cipher is not None else "",
             self._hello.server_name,
             entry.names,
@@ -254,10 +257,10 @@ class Secured(Connection):
             entry.client_ca,
         )
         arrival = Arrival(core.peer(self._peer_address(), b"https"), facts)
-        make = core.http2_visitor if tls.selected_alpn_protocol() == "h2" else core.http_visitor
+        make = core.http2_visitor if below.selected_alpn_protocol() == "h2" else core.http_visitor
         secure = SecureTransport(transport, tls, self._incoming, self._outgoing)
         transport.set_protocol(secure)
-        self._tls = None
+        self._tls = self._below = None
         if facts.version != "TLSv1.3" and self._outgoing.pending:
             # The end of the handshake, for which the visitor waits; with TLS 1.3 nothing is left but a ticket.
             transport.write(self._outgoing.read())
@@ -295,6 +298,11 @@ class Secured(Connection):
         core.deadlines.watch(self)
 
 
+def _below(tls: ssl.SSLObject) -> Any:  # noqa: ANN401
+    """The object whose methods those of an SSLObject call, in Python; not every implementation has it."""
+    return getattr(tls, "_sslobj", tls)
+
+
 class SecureTransport(asyncio.Transport, asyncio.Protocol):
     """Between the socket's transport, whose protocol it is, and the protocol of HTTP, whose transport it is.
 
@@ -330,9 +338,8 @@ class SecureTransport(asyncio.Transport, asyncio.Protocol):
         self._transport = transport
         self._tls = tls
         self._incoming = incoming
-        # What every record goes through, looked up once; an SSLObject's own methods would add a call in Python to that
-        # of the object below it, which not every implementation of Python has.
-        below = getattr(tls, "_sslobj", tls)
+        # What every record goes through, looked up once.
+        below = _below(tls)
         self._feed: Callable[[bytes | memoryview], int] = incoming.write
         self._decrypt: Callable[[int], bytes] = below.read
         self._encrypt: Callable[[bytes | bytearray | memoryview], int] = below.write

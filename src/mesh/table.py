@@ -85,6 +85,11 @@ class RouteTable:
                 return route
         return None
 
+    def is_undivided(self, host: bytes) -> bool:
+        """Whether a host has one route for all paths, so that `match` never looks at the path."""
+        entries = self._exact.get(host) or self._match_less_exact(host)
+        return entries is not None and entries[0][0] == b"/"
+
     def client_ca(self, host: bytes) -> tuple[str, bool]:
         """What the certificates of a host's visitors are verified against, and whether all its routes need one.
 

@@ -270,17 +270,18 @@ class Upstream(Connection, TargetSide):
     def _take_length(
         self, exchange: Answered, head: tuple[StatusLine, ResponseFields], rest: bytes, length: int
     ) -> None:
+        status, fields = head
         size = len(rest)
         if size < length:
             self._body, self._left = _LENGTH, length - size
-            exchange.response(*head, rest)
+            exchange.response(status, fields, rest)
             exchange.response_goes_on()
             return
         if size > length:
             # Surplus bytes would be read as the answer to the next request: drop them, and the connection with them.
             self._is_reusable = False
             rest = rest[:length]
-        exchange.response(*head, rest)
+        exchange.response(status, fields, rest)
         self._end(exchange, None)
 
     def _read_body(self, exchange: Answered, data: bytes) -> None:

@@ -370,3 +370,17 @@ async def test_closing_cuts_what_is_left() -> None:
         assert await origin.connections[0].ended() in {"closed", "reset"}
         assert [record.status for record in records] == [200, 499]
         assert in_flight(mesh) == 0
+
+
+async def test_a_host_that_is_known_is_looked_at_for_a_challenge_all_the_same() -> None:
+    """What is remembered of a host must not answer in the place of a token, nor be remembered meanwhile."""
+    core = Core(Snapshot(revision=1, routes=(route_to(80),)))
+    try:
+        host = HOST.encode()
+        assert core.find(host, b"/") is core.find(host, b"/x") is not None
+        core.apply(Delta(revision=1, challenges=Challenges(tokens=(("token", "token.thumbprint"),))))
+        assert core.find(host, b"/") is not None
+        with pytest.raises(Challenged):
+            core.find(host, b"/.well-known/acme-challenge/token")
+    finally:
+        await core.close()
