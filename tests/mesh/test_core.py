@@ -134,6 +134,32 @@ async def test_requests_in_flight_are_counted_over_all_targets(core: Core) -> No
     assert core.in_flight == 4
 
 
+async def test_what_was_found_for_a_host_is_forgotten_with_the_routes_it_came_of(core: Core) -> None:
+    """A more exact host, a prefix, another list of project suffixes: each changes where the next request goes."""
+    core.apply(Delta(revision=2, put=(_route(1, host="*.a.test"), _route(2, host="b.test"))))
+
+    def found(host: bytes, target: bytes = b"/x/y") -> str:
+        live = core.find(host, target)
+        return live.route.host + live.route.path_prefix if live is not None else ""
+
+    assert [found(b"c.a.test"), found(b"c--b.test"), found(b"b.test")] == ["*.a.test/", "", "b.test/"]
+    deeper = msgspec.structs.replace(_route(4, host="b.test"), path_prefix="/x")
+    core.apply(Delta(revision=3, put=(_route(3, host="c.a.test"), deeper)))
+    assert [found(b"c.a.test"), found(b"b.test"), found(b"b.test", b"/")] == ["c.a.test/", "b.test/x", "b.test/"]
+    core.apply(Delta(revision=4, removed=(RouteKey("c.a.test"), deeper.key)))
+    assert [found(b"c.a.test"), found(b"b.test")] == ["*.a.test/", "b.test/"]
+    core.apply(Delta(revision=5, put=(_route(5, host="*.test"),)))
+    assert found(b"c--b.test") == "*.test/"
+    core.apply(Delta(revision=6, settings=MeshSettings(project_suffixes=("test",))))
+    assert found(b"c--b.test") == "b.test/"
+
+
+async def test_any_number_of_hosts_under_a_wildcard_find_their_route(core: Core) -> None:
+    """Also when more were made up than are kept."""
+    core.apply(Delta(revision=2, put=(_route(1, host="*.a.test"),)))
+    assert len({id(core.find(b"%d.a.test" % number, b"/")) for number in range(5000)}) == 1
+
+
 async def test_health_is_taken_for_routes_in_use_and_not_yet_in_use() -> None:
     """A target that is down gets nothing, until it is up again."""
     async with Origin() as origin, await start_mesh(route_to(origin.port), _route(origin.port, host="b")) as mesh:

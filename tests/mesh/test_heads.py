@@ -141,6 +141,34 @@ def test_a_whole_head_is_known_by_its_parts(head: bytes, is_known: bool) -> None
         assert found.fields.host == b"a"
 
 
+def test_heads_that_begin_alike_are_not_taken_for_one_another() -> None:
+    """Only the whole of a head is known, whatever it has in common with another."""
+    reader = RequestHeads(100, 100)
+    line, hosts = b"GET /" + b"x" * 80 + b" HTTP/1.1", (b"a", b"b", b"a")
+    for host in hosts * 3:
+        reader.line(line)
+        reader.fields(b"Host: %b\r\n\r\n" % host, 1)
+    for host in hosts * 2:
+        found = reader.known(b"%b\r\nHost: %b\r\n\r\n" % (line, host))
+        assert found is not None
+        assert found.fields.host == host
+    assert reader.known(b"%b\r\nHost: a\r\n\r\nG" % line) is None
+
+
+def test_an_answer_is_known_by_its_head_when_that_came_before() -> None:
+    """What follows the head makes no difference; a head that merely begins alike does."""
+    reader = ResponseHeads()
+    status, section = b"HTTP/1.1 200 OK", b"Server: " + b"s" * 60 + b"\r\nContent-Length: %d\r\n\r\n"
+    head = b"%b\r\n%b" % (status, section % 4)
+    for times in range(4):
+        assert (reader.known(head + b"body") is not None) == (times == 3)
+        reader.remember(head, reader.status(status), reader.fields(section % 4, 1))
+    assert reader.known(head) is reader.known(head + b"body")
+    assert reader.known(b"%b\r\n%bbody!" % (status, section % 5)) is None
+    assert reader.known(head[:-1]) is None
+    assert reader.known(b"") is None
+
+
 def test_there_are_so_many_fields_and_no_more() -> None:
     """431 for a visitor, 502 for a target."""
     lines = b"".join(b"X-%d: a\r\n" % number for number in range(300))
