@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mesh.sides import TargetSide
 
 # The last two digits of a request id.
-_LAST_DIGITS: Final = [b"%02x" % number for number in range(256)]
+_LAST_DIGITS: Final = tuple(b"%02x" % number for number in range(256))
 _MAX_REMEMBERED_PEERS: Final = 16_384
 _MAX_FOUND: Final = 4096
 # argon2id takes tens of milliseconds and megabytes; more at a time than this would take the machine from everybody.
