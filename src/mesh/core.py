@@ -115,8 +115,7 @@ class Core:
         self._request_id_prefix = os.urandom(8).hex().encode()
         self._request_number = 0
         self._request_id_front = b""
-        self._date = b""
-        self._date_second = 0
+        self._date, self._date_second = b"", 0
         self.certificates = Certificates(snapshot.settings)
         self.on_demand = OnDemand(self)
         self._load(snapshot)

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from mesh import core as core_module
+from mesh.challenges import Challenged
 from mesh.core import Core
 from mesh.forward import Peer
 from mesh.listener import ListenSpec, bind
 from mesh.policies import Target
-from mesh.routes import AccessKeys, Delta, MeshSettings, Route, RouteKey, Snapshot, VerifyKey
+from mesh.routes import AccessKeys, Challenges, Delta, MeshSettings, Route, RouteKey, Snapshot, VerifyKey
 from tests.support.client import Visitor, ask
 from tests.support.mesh_node import HOST, MeshUnderTest, route_to, start_mesh
 from tests.support.origin import Origin

@@ -81,7 +81,7 @@ class Stage:
     async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._scene(reader, writer)
-        except (EOFError, OSError):
+        except (EOFError, OSError, RuntimeError):  # the last is what uvloop raises for writing to what is closed
             pass
         except Exception as error:  # noqa: BLE001
             self._errors.append(error)
