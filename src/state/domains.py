@@ -17,8 +17,8 @@ from state.route_rules import fold_value
 class PutDomain(msgspec.Struct, frozen=True, kw_only=True, tag="put_domain"):
     """Create a domain, or replace the one of the same name.
 
-    Its `created_at`, its `ownership` and its `revision` are ignored: they stay as they are. A domain that has no
-    ownership token yet gets `token`, which the caller has made of random bytes; "" asks for no proof.
+    Its `created_at`, its `ownership` and its `revision` are ignored: they stay as they are. A new domain gets the
+    ownership token `token`, which the caller has made of random bytes; "" asks for no proof.
     """
 
     domain: Domain
@@ -48,9 +48,11 @@ def placed(desired: Desired, change: PutDomain, at: datetime) -> Domain:
     if wanted.serves is not None:
         host = _folded_host(wanted.serves)
         _check_serves(desired, wanted.name, host)
+        _check_wildcards(desired, wanted.name, host)
         wanted = msgspec.structs.replace(wanted, serves=host)
     current = desired.domains.get(wanted.name)
-    ownership = (current.ownership if current else "") or change.token
+    # One that was there without a proof goes on without: it would answer nobody until its customer made the record.
+    ownership = change.token if current is None else current.ownership
     return msgspec.structs.replace(wanted, created_at=current.created_at if current else at, ownership=ownership)
 
 
@@ -80,6 +82,22 @@ def _check_serves(desired: Desired, name: str, host: str) -> None:
         raise _chain("serves", f"is itself a domain, which answers as {served.serves} does: name that")
     if not members(desired.prefixes, host):
         raise refused("missing", "serves", "names no host with routes")
+
+
+def _check_wildcards(desired: Desired, name: str, host: str) -> None:
+    """Refuse a name that would take visitors from another organization's wildcard."""
+    own = _owners(desired, host)
+    labels = name.removeprefix("*.").split(".")
+    for start in range(1, len(labels)):
+        wildcard = "*." + ".".join(labels[start:])
+        domain = desired.domains.get(wildcard)
+        others = _owners(desired, wildcard if domain is None or domain.serves is None else domain.serves)
+        if wildcard != name and own and others and own.isdisjoint(others):
+            raise refused("conflict", "name", f"is below {wildcard}, which is of another organization")
+
+
+def _owners(desired: Desired, host: str) -> set[str]:
+    return {route.org_id for route in desired.routes_of(host) if route.org_id is not None}
 
 
 def _chain(field: str, reason: str) -> Refused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -34,8 +34,9 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True):
 
     `bundles` go by the wanted name that they were obtained for, and `covered` lists those wanted names by each name
     that a certificate is for. `tokens` are the answers to HTTP-01: the key authorization by the token (RFC 8555 section
-    8.3). `validations` are the certificates of TLS-ALPN-01 by the name that is validated (RFC 8737). `touched` are the
-    wanted names whose bundles changed of late, oldest first with their revisions; complete for those after `start`.
+    8.3). `validations` are the certificates of TLS-ALPN-01 by the name that is validated (RFC 8737). `proved` are the
+    tokens of ownership that were seen in DNS, by the name of the domain. `touched` are the names whose bundles or
+    proofs changed of late, oldest first with their revisions; complete for those after `start`.
     """
 
     revision: int = 0
@@ -43,6 +44,7 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True):
     covered: Index = HashTrieMap()
     tokens: HashTrieMap[str, str] = HashTrieMap()
     validations: HashTrieMap[str, Bundle] = HashTrieMap()
+    proved: HashTrieMap[str, str] = HashTrieMap()
     start: int = 0
     touched: tuple[tuple[int, str], ...] = ()
 
@@ -51,7 +53,7 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True):
         return name in self.covered or f"*.{name.partition('.')[2]}" in self.covered
 
     def touched_since(self, revision: int) -> frozenset[str] | None:
-        """The wanted names whose bundles changed after `revision`; None, for all, when that is too long ago."""
+        """The names whose bundles or proofs changed after `revision`; None, for all, when that is too long ago."""
         if revision < self.start:
             return None
         first = len(self.touched)
@@ -65,16 +67,18 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True):
 
     def with_bundles(self, changes: Mapping[str, Bundle | None]) -> Holdings:
         """The next revision, with these bundles by wanted name, or none where it is None."""
-        revision, bundles, covered = self.revision + 1, self.bundles, self.covered
+        bundles, covered = self.bundles, self.covered
         for name, bundle in changes.items():
             covered = _recovered(covered, name, bundles.get(name), bundle)
             bundles = bundles.discard(name) if bundle is None else bundles.insert(name, bundle)
-        touched = (*self.touched, *((revision, name) for name in changes))
-        gone, kept = touched[:-TOUCHED_LIMIT], touched[-TOUCHED_LIMIT:]
-        start = gone[-1][0] if gone else self.start
-        return msgspec.structs.replace(
-            self, revision=revision, bundles=bundles, covered=covered, start=start, touched=kept
-        )
+        return _touching(msgspec.structs.replace(self, bundles=bundles, covered=covered), changes)
+
+    def with_proofs(self, tokens: Mapping[str, str]) -> Holdings:
+        """The next revision, in which these tokens of ownership were seen, by the name of the domain."""
+        proved = self.proved
+        for name, token in tokens.items():
+            proved = proved.insert(name, token)
+        return _touching(msgspec.structs.replace(self, proved=proved), tokens)
 
     def with_token(self, token: str, answer: str | None) -> Holdings:
         """The next revision, with the `answer` to an HTTP-01 challenge, or none any more."""
@@ -85,6 +89,15 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True):
         """The next revision, with the certificate that answers TLS-ALPN-01 for `name`, or none any more."""
         kept = self.validations.discard(name) if bundle is None else self.validations.insert(name, bundle)
         return msgspec.structs.replace(self, revision=self.revision + 1, validations=kept)
+
+
+def _touching(holdings: Holdings, names: Iterable[str]) -> Holdings:
+    """The next revision, in which something about these names is new."""
+    revision = holdings.revision + 1
+    touched = (*holdings.touched, *((revision, name) for name in names))
+    gone, kept = touched[:-TOUCHED_LIMIT], touched[-TOUCHED_LIMIT:]
+    start = gone[-1][0] if gone else holdings.start
+    return msgspec.structs.replace(holdings, revision=revision, start=start, touched=kept)
 
 
 def _recovered(covered: Index, name: str, old: Bundle | None, new: Bundle | None) -> Index:

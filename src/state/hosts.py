@@ -57,6 +57,8 @@ def fold_host(text: str) -> str:
     """
     if not text:
         raise ValueError("is empty")
+    if "://" in text:
+        raise ValueError("is a URL; give the name only")
     if ":" in text or text.startswith("["):
         return _fold_ipv6(text)
     name = text.lower() if text.isascii() else _to_a_labels(text)

@@ -13,6 +13,7 @@ from state.schema import LEASES
 from state.transactions import Transactions, seconds_now
 
 FORGOTTEN_S: Final = 7 * 86_400
+_CLEAN_EVERY: Final = 100
 _WHAT: Final = "the lease cannot be written"
 
 
@@ -26,6 +27,7 @@ class StoredLeases:
         """Leases for `holder`, whose name no other process has, or had before it."""
         self._transactions = transactions
         self._holder = holder
+        self._releases = 0
 
     async def take(self, name: str, ttl_s: float) -> Lease | None:
         """As in state.ports.Leases; also raises StoreError."""
@@ -53,7 +55,9 @@ class StoredLeases:
             now = seconds_now(connection)
             # The row stays for some days, and with it the fence: one that began anew could be that of an older lease.
             await connection.execute(_held(lease).values(holder="", expires_at=now))
-            await connection.execute(sa.delete(LEASES).where(LEASES.c.expires_at < now - FORGOTTEN_S))
+            if self._releases % _CLEAN_EVERY == 0:
+                await connection.execute(sa.delete(LEASES).where(LEASES.c.expires_at < now - FORGOTTEN_S))
+            self._releases += 1
 
         await self._transactions.write(_WHAT, write)
 

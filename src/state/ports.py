@@ -142,6 +142,10 @@ class CertificateDesk(Protocol):
         """Keep and serve a certificate that was obtained elsewhere, chain and key in PEM; the name that it goes by."""
         ...
 
+    async def remove(self, name: str) -> None:
+        """Forget a certificate that was imported, and serve it no more."""
+        ...
+
     async def export_pem(self, name: str, *, with_key: bool) -> bytes:
         """The chain in PEM, leaf first, and behind it the key if wanted."""
         ...

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from state.change import RemoveRoute, apply
+from state.change import PutRoute, RemoveRoute, apply
 from state.domains import PutDomain, RemoveDomain, check_host, fold_name, placed
 from state.kinds import Kind
 from state.model import Desired
@@ -91,10 +91,12 @@ def test_a_domain_keeps_its_birthday_and_its_token(desired: Desired) -> None:
     assert (again.created_at, again.ownership, again.https) == (NOON, "first", "off")
 
 
-def test_a_domain_without_a_token_gets_one_when_it_is_asked_for(desired: Desired) -> None:
-    """The node may begin to ask for proof later than the domain."""
-    assert placed(desired, put_domain("own.example", token="first"), LATER).ownership == "first"
-    assert placed(desired, put_domain("own.example"), LATER).ownership == ""
+def test_a_new_domain_gets_a_token_when_it_is_asked_for(desired: Desired) -> None:
+    """One that was there before goes on without: nobody would be served until its customer made the record."""
+    assert placed(desired, put_domain("new.example", token="first"), LATER).ownership == "first"
+    assert placed(desired, put_domain("new.example"), LATER).ownership == ""
+    old = apply(desired, put_domain("own.example"), at=NOON)
+    assert placed(old, put_domain("own.example", https="off", token="first"), LATER).ownership == ""
 
 
 def test_a_domain_that_was_removed_begins_anew(desired: Desired) -> None:
@@ -127,3 +129,22 @@ def test_one_domain_among_many_is_found_by_name() -> None:
     assert len(desired.aliases["demo.example"]) == 1000
     assert desired.touched_since(1000) == frozenset({(Kind.DOMAIN, "h999.example")})
     assert desired.domains["h7.example"] == domain("h7.example", serves="demo.example", revision=9)
+
+
+@pytest.mark.parametrize(
+    "wide",
+    [put("*.example.com", org_id="a"), put_domain("*.example.com", serves="a.zexio.app")],
+    ids=["route", "domain"],
+)
+def test_a_name_below_the_wildcard_of_another_organization_is_refused(wide: PutRoute | PutDomain) -> None:
+    """Its visitors are theirs; below one's own, and below one that is nobody's, a name may be."""
+    found = Desired()
+    for change in (put("a.zexio.app", org_id="a"), put("b.zexio.app", org_id="b"), wide, put("*.example.org")):
+        found = apply(found, change, at=NOON)
+    caught = refusal(found, put_domain("pay.example.com", serves="b.zexio.app"))
+    assert (caught.kind, str(caught)) == (
+        "conflict",
+        "name is below *.example.com, which is of another organization",
+    )
+    assert placed(found, put_domain("pay.example.com", serves="a.zexio.app"), NOON).serves == "a.zexio.app"
+    assert placed(found, put_domain("x.example.org", serves="b.zexio.app"), NOON).serves == "b.zexio.app"

@@ -95,6 +95,14 @@ def test_touched_since_does_not_guess() -> None:
     assert len(holdings.touched_since(1) or ()) == TOUCHED_LIMIT
 
 
+def test_proofs_go_by_name_and_are_touched() -> None:
+    """Of each name the newest."""
+    holdings = Holdings().with_proofs({"a.example": "first", "b.example": "other"}).with_proofs({"a.example": "second"})
+    assert dict(holdings.proved.items()) == {"a.example": "second", "b.example": "other"}
+    assert holdings.touched_since(0) == frozenset({"a.example", "b.example"})
+    assert holdings.touched_since(1) == frozenset({"a.example"})
+
+
 NAMES = st.sampled_from(["a.example", "b.example", "*.example"])
 STEPS = st.lists(st.dictionaries(NAMES, st.none() | st.lists(NAMES, max_size=3, unique=True), max_size=3), max_size=20)
 

@@ -35,6 +35,7 @@ def test_a_host_has_one_spelling(text: str, folded: str) -> None:
     ("text", "reason"),
     [
         ("", "is empty"),
+        ("https://shop.example.com/", "is a URL; give the name only"),
         ("shop.example.com.", "ends in a dot"),
         (".example.com", "empty label"),
         ("shop..example.com", "empty label"),

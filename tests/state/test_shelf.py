@@ -207,8 +207,11 @@ async def test_values_survive_a_restart(url: str, secrets: Secrets) -> None:
         assert await store.shelf("accounts").put("three", b"") == version + 3
 
 
-async def test_what_was_removed_is_forgotten_after_some_days(store: Store, shelf: Shelf) -> None:
+async def test_what_was_removed_is_forgotten_after_some_days(
+    store: Store, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """But the newest row stays, for the next version is counted from it."""
+    monkeypatch.setattr("state.shelf._CLEAN_EVERY", 1)
     for key in ("a.example", "b.example", "c.example"):
         await shelf.put(key, b"1")
     await shelf.remove("a.example")
