@@ -87,7 +87,8 @@ def pure_tests() -> frozenset[Path]:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = settings["tool"]["importlinter"]["contracts"]
     modules = next(contract["source_modules"] for contract in contracts if contract["name"].startswith("Pure cores"))
-    return frozenset(ROOT / "tests" / package / f"test_{name}.py" for package, name in (m.split(".") for m in modules))
+    folders = (module.rsplit(".", 1) for module in modules)
+    return frozenset(ROOT / "tests" / package.replace(".", "/") / f"test_{name}.py" for package, name in folders)
 
 
 def debian_packages() -> Mapping[str, str]:

@@ -11,8 +11,11 @@ from admin_api import middlewares
 from admin_api.auth import Authenticator, AuthMode, OpenDoor, WorkerSignature, is_open
 from admin_api.openapi import DOCUMENT, describe
 from admin_api.origin import POLICY, OriginPolicy
-from admin_api.plane.dialect import plane
+from admin_api.plane.certificates import Certificates
+from admin_api.plane.dialect import Parts, plane
+from admin_api.plane.domains import Domains
 from admin_api.plane.inspection import Inspection
+from admin_api.plane.projects import Projects
 from admin_api.plane.routes import Routes
 from admin_api.plane.system import Node, Sights, System
 from admin_api.plane.traffic import Traffic
@@ -61,9 +64,16 @@ def build(changes: Changes, views: Views, records: Records, settings: AdminSetti
         stats_interval_s=settings.stats_interval_s,
     )
     authenticators = (_worker(settings, opened=opened),)
-    steering = Traffic(changes, views)
-    inspection = Inspection(sights.inspections, streams)
-    dialects = (plane(System(node, streams), Routes(changes, views), steering, inspection, authenticators),)
+    parts = Parts(
+        system=System(node, streams),
+        routes=Routes(changes, views),
+        traffic=Traffic(changes, views),
+        inspection=Inspection(sights.inspections, streams),
+        domains=Domains(changes, views, sights, streams),
+        certificates=Certificates(views, sights, streams),
+        projects=Projects(changes, views, sights),
+    )
+    dialects = (plane(parts, authenticators),)
 
     app = web.Application(
         client_max_size=settings.max_body_bytes,

@@ -31,7 +31,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """What an endpoint takes and gives; the models are the ones that validate. `headers` are request headers."""
+    """What an endpoint takes and gives; the models are the ones that validate. `headers` are request headers.
+
+    `text_body` is the media type of a text that may be sent in place of the JSON that `body` describes.
+    """
 
     id: str
     summary: str
@@ -39,6 +42,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
+    text_body: str | None = None
     headers: Mapping[str, str] = _NO_HEADERS
 
     @property

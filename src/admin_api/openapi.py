@@ -68,8 +68,13 @@ def _operation(tag: str, endpoint: Endpoint) -> dict[str, Any]:
     if operation.description:
         described["description"] = operation.description
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(operation.body)}}}
+        described["requestBody"] = {"required": True, "content": _bodies(operation.body, operation.text_body)}
     return described
+
+
+def _bodies(model: type[BaseModel], text: str | None) -> dict[str, Any]:
+    bodies: dict[str, Any] = {"application/json": {"schema": _ref(model)}}
+    return bodies if text is None else bodies | {text: {"schema": {"type": "string"}}}
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def checks_of(route: Route, settings: MeshSettings) -> tuple[Check, ...]:
 
 def _checks(route: Route, settings: MeshSettings) -> Iterator[Check]:
     if route.https == "redirect":
-        yield _https(settings.https_port)
+        yield _https(settings.https_port, is_covered=route.redirect_covered)
     if route.client_ca:
         yield show_a_certificate
     if route.allow or route.deny:
@@ -85,14 +85,18 @@ def _limits(limits: Limits, settings: MeshSettings) -> Iterator[Check]:
         yield _body(max_body)
 
 
-def _https(port: int) -> Check:
+def _https(port: int, *, is_covered: bool) -> Check:
     """Send a visitor whose own connection is plain to the same place by HTTPS."""
     at_port = "" if port == 443 else f":{port}"
 
     def check(asked: Asked) -> None:
         fields, line = asked.fields, asked.line
         if not forward.is_https(fields, asked.visitor.peer):
-            where = f"https://{fields.host.decode('ascii')}{at_port}{line.target.decode('ascii')}"
+            host = fields.host.decode("ascii")
+            # The certificate of a wildcard is for one label, its route for any number of them.
+            if is_covered and asked.core.certificates.find(host.lower()) is None:
+                return
+            where = f"https://{host}{at_port}{line.target.decode('ascii')}"
             raise Failure(HTTPS_ONLY, headers=(("Location", where),))
 
     return check

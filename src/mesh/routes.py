@@ -50,7 +50,7 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `alias_of` is the host whose route with the same prefix this one is a copy of; that route's health checks hold for
     this one too. `strip_prefix` takes the prefix off the path, `rewrite_prefix` puts another in its place. `client_ca`
     is PEM: a visitor must show a certificate that it signed. `finish_abandoned` lets a target finish what no visitor
-    waits for.
+    waits for. With `redirect_covered` only those are redirected to HTTPS for whose name there is a certificate.
     """
 
     host: str
@@ -93,6 +93,7 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     error_pages: ErrorPages | None = None
 
     https: Https = "off"
+    redirect_covered: bool = False
     hsts: Hsts | None = None
     client_ca: str = ""
     target_tls: TargetTls = TargetTls()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from admin_api.app import AdminSettings, build, make_runner
+from admin_api.plane.records import Home
 from admin_api.plane.system import Sights
 from node.data import worker_secret
+from node.issuance import internal_suffixes
 from node.settings import CannotStart, Settings
 from node.values import Address
 from node.version import version
@@ -57,6 +61,19 @@ async def serve(store: Store, settings: AdminSettings, bound: socket.socket, sig
     await runner.setup()
     await web.SockSite(runner, bound, backlog=_BACKLOG).start()
     return runner
+
+
+def home_of(settings: Settings, tls_listen: Sequence[str]) -> Home:
+    """Where visitors reach this node, for whoever adds a domain; `tls_listen` are the addresses as they are bound."""
+    certs, suffixes = settings.certs, settings.mesh.project_suffixes
+    home = Home(
+        public_name=None if certs.public_name is None else str(certs.public_name),
+        public_addresses=tuple(map(str, certs.public_addresses)),
+        ownership=certs.ownership,
+        internal_suffixes=internal_suffixes(settings),
+        tls_listen=tuple(tls_listen),
+    )
+    return msgspec.structs.replace(home, project_suffix=str(suffixes[0])) if suffixes else home
 
 
 def admin_settings(settings: Settings) -> AdminSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from mesh.routes import Certificate
+from mesh.tls import load_chain
 
 _MAX_BYTES: Final = 1024 * 1024
 _KEY: Final = b"PRIVATE KEY-----"
@@ -55,12 +57,23 @@ def _load(path: Path) -> Certificate:
     if not names:
         raise CertificateError(f"{path}: the certificate has no name")
     _warn_of_dates(path, leaf)
-    return Certificate(
+    found = Certificate(
         fingerprint=hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest(),
         names=names,
         chain=b"".join(one.public_bytes(Encoding.PEM) for one in _sorted(leaf, chain)),
         key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
     )
+    _check_servable(path, found)
+    return found
+
+
+def _check_servable(path: Path, certificate: Certificate) -> None:
+    """Refuse what workers could not show to anybody: a key that is too short, say, or a signature of the past."""
+    try:
+        load_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate)
+    except ssl.SSLError as error:
+        reason = (error.reason or "unknown").lower().replace("_", " ")
+        raise CertificateError(f"{path}: no handshake would succeed with it: {reason}") from None
 
 
 def _read(path: Path) -> bytes:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 from rpds import HashTrieMap
 
 from mesh import policies
 from mesh import routes as mesh
+from node.aliases import keys_of, keys_under, route_behind
+from node.coverage import Coverage, Turn, certificate_of, newly_proved
 from state import model
 from state import policies as state_policies
+from state.holdings import Holdings
 from state.kinds import Kind
 from state.text_rules import status_range
 
@@ -30,7 +33,8 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     """What routes do not say themselves: keys, limits, certificates, and who may use a route that names no access.
 
     `revision` counts the changes of this value since the node started. `inspected` is what stands before the targets of
-    a route for a while: addresses of inspectors by the URL of the target.
+    a route for a while: addresses of inspectors by the URL of the target. `certificates` are those of files. `has_tls`
+    says whether visitors can come by TLS at all, `asks_ownership` whether domains have to be proved to be served.
     """
 
     revision: int = 0
@@ -38,46 +42,68 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     keys: mesh.AccessKeys = mesh.AccessKeys()
     limits: mesh.MeshSettings = mesh.MeshSettings()
     certificates: tuple[mesh.Certificate, ...] = ()
+    has_tls: bool = False
+    asks_ownership: bool = False
     internal_suffixes: tuple[str, ...] = ("zexio.internal",)
     tenant_everywhere: bool = False
 
 
-def compile_snapshot(desired: model.Desired, edge: Edge) -> mesh.Snapshot:
+class Inputs(msgspec.Struct, frozen=True):
+    """What the data plane is compiled from, at one moment."""
+
+    desired: model.Desired = model.Desired()
+    edge: Edge = Edge()
+    holdings: Holdings = Holdings()
+
+    @property
+    def coverage(self) -> Coverage:
+        """The certificates that there are."""
+        return Coverage(self.edge.certificates, self.holdings)
+
+
+def compile_snapshot(inputs: Inputs) -> mesh.Snapshot:
     """Everything the data plane needs, from nothing."""
-    routes = tuple(compile_route(route, edge) for route in desired.routes.values())
+    desired, edge, coverage = inputs.desired, inputs.edge, inputs.coverage
+    keys = (key for route in desired.routes for key in keys_of(desired, route))
+    found = map(_Compiler(inputs, coverage).under, keys)
     return mesh.Snapshot(
         revision=desired.revision,
-        routes=routes,
-        certificates=edge.certificates,
+        routes=tuple(route for route in found if route is not None),
+        certificates=coverage.certificates(),
+        challenges=_challenges(inputs.holdings),
         keys=edge.keys,
         settings=edge.limits,
     )
 
 
-def compile_delta(since: int, desired: model.Desired, edge: Edge, before: Edge) -> mesh.Delta | None:
-    """What changed between the revision `since`, compiled with `before`, and `desired` compiled with `edge`.
+def compile_delta(now: Inputs, before: Inputs) -> mesh.Delta | None:
+    """What changed between what the data plane was compiled from `before`, and what it is to be compiled from `now`.
 
-    The work is that of the touched routes, however many there are in all. None when only a snapshot will do: the
-    revision is too far behind to know what was touched, or the rule that every route is compiled by has changed.
+    The work is that of what was touched, however much there is in all. None when only a snapshot will do: the revision
+    is too far behind to know what was touched, or a rule that every route is compiled by has changed.
     """
-    touched = desired.touched_since(since)
-    if touched is None or _default_rule(edge) != _default_rule(before):
+    touched = now.desired.touched_since(before.desired.revision)
+    if touched is None or _rules(now.edge) != _rules(before.edge):
         return None
-    keys = {key for kind, key in touched if kind is Kind.ROUTE} | _newly_seen(edge.inspected, before.inspected)
-    wanted = [(key, desired.routes.get(key)) for key in sorted(keys)]
+    edge, coverage = now.edge, now.coverage
+    turn = Turn(coverage, before.coverage)
+    keys = _touched_keys(now, before, touched, turn)
+    compiler = _Compiler(now, coverage)
+    wanted = [(key, compiler.under(key)) for key in sorted(keys)]
     return mesh.Delta(
-        revision=desired.revision,
-        put=tuple(compile_route(route, edge) for _key, route in wanted if route is not None),
+        revision=now.desired.revision,
+        put=tuple(route for _key, route in wanted if route is not None),
         removed=tuple(mesh.RouteKey(key.host, key.path_prefix) for key, route in wanted if route is None),
-        put_certificates=tuple(each for each in edge.certificates if each not in before.certificates),
-        removed_certificates=tuple(sorted(_fingerprints(before) - _fingerprints(edge))),
-        keys=edge.keys if edge.keys != before.keys else None,
-        settings=edge.limits if edge.limits != before.limits else None,
+        put_certificates=turn.put(),
+        removed_certificates=turn.removed(),
+        challenges=_new_challenges(now.holdings, before.holdings),
+        keys=edge.keys if edge.keys != before.edge.keys else None,
+        settings=edge.limits if edge.limits != before.edge.limits else None,
     )
 
 
 def compile_route(route: model.Route, edge: Edge) -> mesh.Route:
-    """One route as the data plane knows it, with its access decided."""
+    """One route as the data plane knows it under its own host, with its access decided."""
     vias = _vias(route, edge)
     return mesh.Route(
         host=route.host,
@@ -136,12 +162,107 @@ def _overlaps(host: str, suffix: str) -> bool:
     return covers or host == suffix or host.endswith(f".{suffix}")
 
 
-def _fingerprints(edge: Edge) -> set[str]:
-    return {certificate.fingerprint for certificate in edge.certificates}
+def _rules(edge: Edge) -> tuple[tuple[str, ...], bool, bool, bool]:
+    return edge.internal_suffixes, edge.tenant_everywhere, edge.has_tls, edge.asks_ownership
 
 
-def _default_rule(edge: Edge) -> tuple[tuple[str, ...], bool]:
-    return edge.internal_suffixes, edge.tenant_everywhere
+def _touched_keys(now: Inputs, before: Inputs, touched: Iterable[tuple[Kind, Any]], turn: Turn) -> set[model.RouteKey]:
+    """The keys under which something else may answer than before, or nothing any more."""
+    routes = {key for kind, key in touched if kind is Kind.ROUTE}
+    routes |= _newly_seen(now.edge.inspected, before.edge.inspected)
+    names = {key for kind, key in touched if kind is Kind.DOMAIN} | set(turn.domains(now.desired))
+    names |= newly_proved(now.holdings, before.holdings)
+    keys = {key for route in routes for key in keys_of(now.desired, route)}
+    # A domain that is gone, or serves another host now, leaves the copies that it had.
+    keys.update(key for name in names for inputs in (now, before) for key in keys_under(inputs.desired, name))
+    return keys
+
+
+class _Compiler:
+    """Compiles what answers under a key; a host that a thousand domains serve is compiled once."""
+
+    def __init__(self, inputs: Inputs, coverage: Coverage) -> None:
+        self._desired = inputs.desired
+        self._proved = inputs.holdings.proved
+        self._edge = inputs.edge
+        self._coverage = coverage
+        self._served: dict[model.RouteKey, mesh.Route] = {}
+
+    def under(self, key: model.RouteKey) -> mesh.Route | None:
+        """What answers under `key`, if anything."""
+        route, domain = route_behind(self._desired, key), self._desired.domains.get(key.host)
+        if route is None:
+            return None
+        if domain is None:
+            return compile_route(route, self._edge)
+        if key.host != route.host and not self._is_owned(domain):
+            # Whoever may add domains must not get the visitors of names that lead here and are not theirs.
+            return None
+        # Until there is a certificate, visitors are better served in plain than sent to where their browser warns them.
+        is_secure = self._edge.has_tls and self._coverage.covers(key.host)
+        https = "off" if not is_secure else "redirect" if route.https == "redirect" else domain.https
+        if key.host != route.host:
+            return self._copy(route, key.host, https)
+        compiled = compile_route(route, self._edge)
+        if route.https == "redirect":
+            return compiled
+        return msgspec.structs.replace(compiled, https=https, redirect_covered=_is_deep(key.host, https))
+
+    def _is_owned(self, domain: model.Domain) -> bool:
+        """Whether that was proved, or nobody asks: inside, and without a certificate, it is the operator's affair."""
+        is_asked = self._edge.asks_ownership and domain.certificate == "auto" and domain.ownership != ""
+        if not is_asked or _is_below(domain.name.removeprefix("*."), self._edge.internal_suffixes):
+            return True
+        return self._proved.get(domain.name) == domain.ownership
+
+    def _copy(self, route: model.Route, host: str, https: mesh.Https) -> mesh.Route:
+        compiled = self._served.get(route.key)
+        if compiled is None:
+            compiled = self._served[route.key] = compile_route(route, self._edge)
+        access = route.access or _closer(compiled.access, default_access(host, self._edge))
+        return msgspec.structs.replace(
+            compiled,
+            host=host,
+            alias_of=route.host,
+            access=access,
+            https=https,
+            redirect_covered=_is_deep(host, https),
+            hsts=_own(compiled.hsts),
+        )
+
+
+def _is_deep(host: str, https: mesh.Https) -> bool:
+    """Whether what redirects matches names that its certificate is not for."""
+    return https == "redirect" and host.startswith("*.")
+
+
+def _own(hsts: policies.Hsts | None) -> policies.Hsts | None:
+    """For the name alone: what else is below a customer's name, and which lists it is on, is not for us to say."""
+    return None if hsts is None else msgspec.structs.replace(hsts, include_subdomains=False, preload=False)
+
+
+def _is_below(name: str, suffixes: Iterable[str]) -> bool:
+    return any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
+
+
+def _closer(one: mesh.Access, other: mesh.Access) -> mesh.Access:
+    """The access of a copy: were it that of its own name alone, a customer's domain would open a host of the mesh."""
+    return "tenant" if "tenant" in (one, other) else "public"
+
+
+def _challenges(holdings: Holdings) -> mesh.Challenges:
+    validations = (
+        msgspec.structs.replace(certificate_of(bundle), names=(name,))
+        for name, bundle in sorted(holdings.validations.items())
+    )
+    return mesh.Challenges(tokens=tuple(sorted(holdings.tokens.items())), validations=tuple(validations))
+
+
+def _new_challenges(now: Holdings, before: Holdings) -> mesh.Challenges | None:
+    if now.tokens is before.tokens and now.validations is before.validations:
+        return None
+    challenges = _challenges(now)
+    return challenges if challenges != _challenges(before) else None
 
 
 def _alike(value: msgspec.Struct, kind: type[S]) -> S:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ import msgspec
 
 from mesh.routes import Certificate
 from node import certificates
+from node.coverage import wildcard_of
 from node.settings import CannotStart, Settings
 
 MAX_PAGE_BYTES: Final = 256 * 1024
@@ -27,7 +29,7 @@ def read_files(settings: Settings) -> Files:
         found = certificates.load(settings.tls.certificates)
     except (OSError, ValueError) as error:
         raise CannotStart(f"tls.certificates: {_reason(error)}") from None
-    _check_default(settings.tls.default, found)
+    _check_default(settings.tls.default, [*(each.names for each in found), settings.certs.names])
     return Files(certificates=found, error_page=_page(settings.mesh.error_page))
 
 
@@ -45,14 +47,14 @@ def _page(path: Path | None) -> str:
         raise CannotStart(f"mesh.error_page: {path} is no text in UTF-8") from None
 
 
-def _check_default(name: str | None, found: tuple[Certificate, ...]) -> None:
+def _check_default(name: str | None, names: Iterable[Collection[str]]) -> None:
     # Visitors would get no certificate at all, and nobody would know why.
-    if name is not None and not any(_covers(each, name.lower()) for each in found):
-        raise CannotStart(f"tls.default: {name} is in no certificate of tls.certificates")
+    if name is not None and not any(_covers(each, name.lower()) for each in names):
+        raise CannotStart(f"tls.default: {name} is in no certificate of tls.certificates, and not in certs.names")
 
 
-def _covers(certificate: Certificate, name: str) -> bool:
-    return name in certificate.names or f"*.{name.partition('.')[2]}" in certificate.names
+def _covers(names: Collection[str], name: str) -> bool:
+    return name in names or wildcard_of(name) in names
 
 
 def _reason(error: Exception) -> str:

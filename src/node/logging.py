@@ -21,8 +21,8 @@ REDACTED: Final = "[redacted]"
 _SECRET_NAME: Final = re.compile(
     r"secret|token|passw|authorization|cookie|credential|signature|private|api_?key|dsn", re.IGNORECASE
 )
-# Loggers of libraries that speak of every request or every frame below this level.
-_TALKATIVE: Final = ("aiohttp.access", "aiosqlite", "asyncio", "sqlalchemy")
+# Loggers of libraries that speak of every request or every frame below this level; acme's shows what it signs.
+_TALKATIVE: Final = ("acme", "aiohttp.access", "aiosqlite", "asyncio", "sqlalchemy", "urllib3")
 _NOT_VALUES: Final = frozenset({"event", "level", "timestamp", "exc_info", "stack"})
 
 Entry = MutableMapping[str, Any]

@@ -1,12 +1,13 @@
 """The node's metrics as Prometheus reads them. No label grows with the number of hosts or visitors.
 
-Routes and targets have figures of their own only as far as the operator asks: the busiest so many of them.
+Routes, targets and certificates have figures of their own only as far as the operator asks: the busiest so many of
+them, or those that are most in need of somebody.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -23,6 +24,8 @@ from prometheus_client.registry import Collector
 from mesh.channel import TargetReport
 from mesh.code import is_compiled
 from mesh.latency import COARSE, Histogram
+from node.certificate_metrics import Counts, certificate_metrics, nothing_counted
+from node.settings import MetricsSection
 from node.tally import RouteSums, Tally, Totals
 from node.version import version
 from state.observed import Observed
@@ -61,12 +64,21 @@ _HOST: Final = (
 class Metrics(Collector):
     """Reads the values when it is asked, so that nothing is kept twice."""
 
-    def __init__(self, views: Views, tally: Tally, top_targets: int = 0, top_routes: int = 0) -> None:
-        """So many targets and routes, the busiest first, get figures of their own."""
+    def __init__(
+        self,
+        views: Views,
+        tally: Tally,
+        section: MetricsSection | None = None,
+        counts: Callable[[], Counts] = nothing_counted,
+    ) -> None:
+        """`section` says how many targets, routes and certificates get figures of their own; the default without.
+
+        `counts` gives what was counted while certificates were obtained.
+        """
         self._views = views
         self._tally = tally
-        self._top_targets = top_targets
-        self._top_routes = top_routes
+        self._section = section or MetricsSection()
+        self._counts = counts
         self._version = version()
         self._started_at = time.time()
         self._registry = CollectorRegistry()
@@ -94,8 +106,9 @@ class Metrics(Collector):
         yield _gauge("zexio_targets", "Targets that are in use, or that a check found down.", len(observed.targets))
         down = sum(not target.healthy for target in observed.targets.values())
         yield _gauge("zexio_targets_down", "Targets that get no requests because they fail.", down)
-        yield from _targets(self._tally, self._top_targets)
-        yield from _routes(self._tally, self._top_routes)
+        yield from _targets(self._tally, self._section.top_targets)
+        yield from _routes(self._tally, self._section.top_routes)
+        yield from certificate_metrics(observed, self._counts(), self._section.top_certificates)
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: the registry need not collect to learn the names."""

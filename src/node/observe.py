@@ -15,7 +15,9 @@ from mesh.health import Probe, probes_of
 from mesh.latency import Histogram
 from mesh.ledger import RouteReport
 from mesh.ports import AccessRecord
+from node.aliases import route_behind
 from node.compile import Edge, compile_route
+from node.handshakes import Handshakes
 from node.mesh_keys import MeshKeys
 from node.tally import RouteSums, Tally
 from node.watch import Watchers
@@ -38,6 +40,7 @@ class Observer(FleetObserver):
         """Nothing is reported yet; `keys` hears of keys that tokens name in vain, `spans` of recorded traces."""
         self.tally = Tally()
         self.watchers = Watchers()
+        self.handshakes = Handshakes()
         self._spans = spans
         self._changed: set[mesh.RouteKey] = set()
         self._desired = views.desired
@@ -82,6 +85,10 @@ class Observer(FleetObserver):
     def unknown_kid(self, kid: str) -> None:
         """A visitor's token names a key that the workers do not have."""
         self._keys.unknown_kid(kid)
+
+    def certificate_wanted(self, name: str, address: str) -> None:
+        """A visitor's handshake waits for a certificate that the workers do not have."""
+        self.handshakes.wanted(name, address)
 
     def complained(self, index: int, message: str) -> None:
         """Something went wrong in a worker."""
@@ -143,21 +150,23 @@ class Observer(FleetObserver):
             self._observed.set(self._observed.value.with_targets(changed))
 
     def _show_routes(self) -> None:
-        routes, known = self._desired.value.routes, self._observed.value.routes
-        for key in [key for key in self.tally.routes if RouteKey(key.host, key.path_prefix) not in routes]:
-            self.tally.forget_route(key)
+        known = self._observed.value.routes
         facts = {}
-        down: dict[mesh.RouteKey, set[str]] = {}
+        down: dict[RouteKey, set[str]] = {}
         for probe in self._down:
-            down.setdefault(probe.route, set()).add(probe.address)
+            down.setdefault(_key(probe.route), set()).add(probe.address)
         # A route whose targets are down is worth showing before anybody has asked for it.
-        unused = {key: RouteSums() for key in down}
+        unused = {mesh.RouteKey(key.host, key.path_prefix): RouteSums() for key in down}
         for key, sums in {**unused, **self.tally.routes}.items():
-            route = routes[RouteKey(key.host, key.path_prefix)]
-            before = known.get(str(route.key))
+            # A domain that serves a host has figures of its own, and the targets of that host.
+            route = route_behind(self._desired.value, _key(key))
+            if route is None:
+                self.tally.forget_route(key)
+                continue
+            name = str(_key(key))
+            before = known.get(name)
             fact = before if before is not None and key not in self._changed else route_fact(sums)
-            fact = with_targets(fact, route, self._observed.value.targets, down.get(key, ()))
-            facts[str(route.key)] = fact
+            facts[name] = with_targets(fact, route, self._observed.value.targets, down.get(route.key, ()))
         self._changed.clear()
         if gone := known.keys() - facts.keys():
             self._observed.set(self._observed.value.without_routes(gone))
@@ -221,6 +230,10 @@ def _targets(route: Route) -> Iterator[tuple[Target, bool]]:
             if target.url not in seen:
                 seen.add(target.url)
                 yield target, may_be_out
+
+
+def _key(key: mesh.RouteKey) -> RouteKey:
+    return RouteKey(key.host, key.path_prefix)
 
 
 def _latency(histogram: Histogram) -> Latency:

@@ -8,14 +8,16 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from certs.settings import CertsSettings
 from mesh.routes import MeshSettings
 from node.compile import Edge
 from node.files import Files, read_files
+from node.issuance import certs_settings
 from node.mesh_keys import MeshKeys
 from node.settings import MeshSection, Settings, assemble, flatten
 from state.cell import Cell
 
-_LIVE_SECTIONS: Final = frozenset({"jwt", "log", "mesh", "tls"})
+_LIVE_SECTIONS: Final = frozenset({"certs", "jwt", "log", "mesh", "tls"})
 _FIXED: Final = frozenset({"mesh.listen", "mesh.tls_listen", "mesh.workers", "log.entries"})
 # `mesh.error_page` is a path, and what the data plane calls so is a page.
 _SAME_NAME: Final = frozenset(MeshSettings.__struct_fields__) & frozenset(MeshSection.__struct_fields__) - {
@@ -23,14 +25,25 @@ _SAME_NAME: Final = frozenset(MeshSettings.__struct_fields__) & frozenset(MeshSe
 }
 
 
+def nobody_cares(_certs: CertsSettings, _files: Files) -> None:
+    """What a node does with new settings of certificates that obtains none."""
+
+
 class Reloader:
     """Holds the settings that are in force."""
 
-    def __init__(self, settings: Settings, keys: MeshKeys, edge: Cell[Edge]) -> None:
-        """Start with what the node was started with."""
+    def __init__(
+        self,
+        settings: Settings,
+        keys: MeshKeys,
+        edge: Cell[Edge],
+        reshape: Callable[[CertsSettings, Files], None] = nobody_cares,
+    ) -> None:
+        """Start with what the node was started with; `reshape` is told the settings of certificates after a reload."""
         self.settings = settings
         self._keys = keys
         self._edge = edge
+        self._reshape = reshape
 
     def reload(self, read: Callable[[], Settings]) -> Settings:
         """The settings in force after reading them again; wrong ones are logged, and change nothing."""
@@ -38,7 +51,9 @@ class Reloader:
             wanted = read()
             usable = merge(self.settings, wanted)
             files = read_files(usable)
+            certs = certs_settings(usable)
             is_rekeyed = self._keys.reload(usable)
+            self._reshape(certs, files)
         except Exception as error:  # noqa: BLE001  whatever a file can hold, it must not end a node that serves
             return self._refuse(error)
         changed = differences(self.settings, usable)
@@ -89,10 +104,13 @@ def with_settings(edge: Edge, settings: Settings, files: Files) -> Edge:
             tls_handshake_s=tls.handshake_s,
             tls_contexts=tls.contexts,
             default_certificate=tls.default or "",
+            on_demand_s=settings.certs.on_demand_s if section.tls_listen else 0.0,
             https_port=tls.public_port or next((address.port for address in section.tls_listen if address.port), 443),
             tracing=settings.tracing.ratio if settings.tracing.endpoint else None,
         ),
         certificates=files.certificates,
+        has_tls=bool(section.tls_listen),
+        asks_ownership=settings.certs.ownership,
         internal_suffixes=_plain(section.internal_suffixes),
         tenant_everywhere=section.default_access == "tenant",
     )

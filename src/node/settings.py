@@ -10,17 +10,24 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
+from certs.settings import ChallengeType, KeyType
 from mesh.keys import MIN_SECRET_BYTES, WELL_KNOWN_SECRET
 from node.sources import Entry, Problem, read_environment, read_file, read_flags
 from node.values import (
     Address,
+    CertificateName,
+    Contact,
     Count,
     Entries,
+    Few,
+    HostName,
     Leeway,
+    NameServer,
     Network,
     Number,
     OptionalSeconds,
     Origin,
+    Place,
     Port,
     Ratio,
     Seconds,
@@ -101,6 +108,46 @@ class TlsSection(msgspec.Struct, frozen=True, kw_only=True):
     public_port: Port | None = None
 
 
+class CertsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Certificates that the node obtains itself; `certs.settings.CertsSettings` says what the values mean.
+
+    `issuers` are well-known names, https addresses of ACME directories, or paths of issuer files
+    (`node.issuer_files`). `contact` and `accept_terms` hold for issuers that say nothing else. `on_demand_s` is how
+    long a handshake waits.
+    """
+
+    issuers: tuple[Text, ...] = ("letsencrypt",)
+    contact: tuple[Contact, ...] = ()
+    accept_terms: bool = True
+    challenges: tuple[ChallengeType, ...] = ("http-01", "tls-alpn-01", "dns-01")
+    key_type: KeyType = "p256"
+    names: tuple[CertificateName, ...] = ()
+
+    preflight: Literal["off", "warn", "block"] = "block"
+    ownership: bool = False
+    resolvers: tuple[NameServer, ...] = ()
+    public_addresses: tuple[Place, ...] = ()
+    public_name: HostName | None = None
+
+    rfc2136_server: NameServer | None = None
+    rfc2136_key_file: Path | None = None
+    rfc2136_zone: HostName | None = None
+    dns_command: tuple[Text, ...] = ()
+    dns_delegation: tuple[HostName, ...] = ()
+    dns_propagation_s: Seconds = 120.0
+
+    on_demand: bool = False
+    on_demand_s: Seconds = 30.0
+    ask_url: Url | None = None
+
+    parallel: Few = 8
+    order_timeout_s: Seconds = 300.0
+    max_orders_per_name_week: Count = 5
+
+    warn_url: Url | None = None
+    warn_secret_file: Path | None = None
+
+
 class AdminSection(msgspec.Struct, frozen=True, kw_only=True):
     """The admin API's listener; `open_to_network` allows an unsigned API on more than loopback.
 
@@ -151,10 +198,11 @@ class LogSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MetricsSection(msgspec.Struct, frozen=True, kw_only=True):
-    """What Prometheus is told: `top_targets` and `top_routes` are the numbers of those with figures of their own."""
+    """What Prometheus is told: `top_...` are the numbers of those with figures of their own."""
 
     top_targets: Number = 0
     top_routes: Number = 0
+    top_certificates: Number = 100
 
 
 class TracingSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +219,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node: NodeSection
     mesh: MeshSection
     tls: TlsSection = TlsSection()
+    certs: CertsSection = CertsSection()
     admin: AdminSection = AdminSection()
     auth: AuthSection = AuthSection()
     cloud: CloudSection = CloudSection()
@@ -224,6 +273,13 @@ def load(config: Path | None, environ: Mapping[str, str], flags: Mapping[str, st
     return settings
 
 
+def answerable(settings: Settings) -> tuple[ChallengeType, ...]:
+    """The challenges that are allowed, and that a node with these listeners can answer."""
+    mesh = settings.mesh
+    listeners = {"http-01": bool(mesh.listen), "tls-alpn-01": bool(mesh.tls_listen)}
+    return tuple(challenge for challenge in settings.certs.challenges if listeners.get(challenge, True))
+
+
 def known_keys() -> dict[str, object]:
     """The type of every setting by its key, `mesh.workers` for example."""
     sections = get_type_hints(Settings)
@@ -266,11 +322,15 @@ def assemble(values: Mapping[str, object]) -> Settings:
 def _broken_rules(settings: Settings) -> Iterator[tuple[str, str]]:
     if not (settings.mesh.listen or settings.mesh.tls_listen):
         yield "mesh.listen", f"the mesh needs an address; give {Address.ACCEPTS}"
-    if settings.mesh.tls_listen and not settings.tls.certificates:
-        yield "mesh.tls_listen", "TLS needs a certificate; name the PEM files in tls.certificates"
     yield from _weak_secret(settings.jwt.secret)
     yield from _unfit_keys_url(settings.jwt.jwks_url)
     yield from _half_a_cloud(settings.cloud)
+    yield from _unfit_certs(settings.certs)
+    if settings.certs.challenges and not answerable(settings):
+        yield (
+            "certs.challenges",
+            "none of these can be answered: http-01 takes mesh.listen, tls-alpn-01 mesh.tls_listen",
+        )
     if not (settings.is_signed or settings.admin.listen.is_loopback or settings.admin.open_to_network):
         yield (
             "admin.listen",
@@ -305,3 +365,24 @@ def _half_a_cloud(cloud: CloudSection) -> Iterator[tuple[str, str]]:
     for name, other in (("token", "worker_id"), ("worker_id", "token")):
         if getattr(cloud, other) and not getattr(cloud, name):
             yield f"cloud.{name}", f"this is missing beside cloud.{other}; cloud mode needs both"
+
+
+def _unfit_certs(certs: CertsSection) -> Iterator[tuple[str, str]]:
+    if not certs.issuers:
+        yield "certs.issuers", "there has to be one; an authority is asked only for names that want a certificate"
+    if not certs.challenges:
+        yield "certs.challenges", "there has to be one of http-01, tls-alpn-01 and dns-01"
+    has_server, has_command = certs.rfc2136_server is not None, bool(certs.dns_command)
+    for key in ("rfc2136_key_file", "rfc2136_zone"):
+        if getattr(certs, key) is not None and not has_server:
+            yield f"certs.{key}", "this is missing beside it: certs.rfc2136_server, the name server that takes updates"
+    if has_server and has_command:
+        yield "certs.dns_command", "certs.rfc2136_server answers dns-01 already; give one of them"
+    if has_command and not Path(certs.dns_command[0]).is_absolute():
+        # It acts for every name that there is: not whatever program comes first on somebody's PATH.
+        yield "certs.dns_command", f"{certs.dns_command[0]} has to be the whole path of the program"
+    if set(certs.challenges) == {"dns-01"} and not (has_server or has_command):
+        yield "certs.challenges", "dns-01 needs certs.rfc2136_server or certs.dns_command to prove a name"
+    if "dns-01" not in certs.challenges or not (has_server or has_command):
+        for name in (name for name in certs.names if name.startswith("*.")):
+            yield "certs.names", f"{name} needs dns-01, with certs.rfc2136_server or certs.dns_command"

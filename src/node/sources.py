@@ -87,6 +87,11 @@ def read_flags(flags: Mapping[str, str]) -> Iterator[Entry]:
         yield Entry(key=FLAGS[flag], raw=text, origin=flag)
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The one of `known` that is spelled most like `name`."""
+    return difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
+
+
 def _read_section(
     path: Path, section: str, body: Mapping[str, object], known: frozenset[str]
 ) -> Iterator[Entry | Problem]:
@@ -100,5 +105,4 @@ def _read_section(
 
 
 def _unknown(origin: str, noun: str, name: str, known: Iterable[str]) -> Problem:
-    nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
-    return Problem(origin, f"there is no such {noun}; the nearest is {nearest}")
+    return Problem(origin, f"there is no such {noun}; the nearest is {nearest(name, known)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self, Union, get_args, get_origin
@@ -10,13 +11,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from state.hosts import fold_host
+from state.hosts import fold_domain, fold_host, is_address
 
 Count = Annotated[int, msgspec.Meta(ge=1, description="a whole number, 1 or more")]
 Workers = Annotated[int, msgspec.Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
 Streams = Annotated[int, msgspec.Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
 Entries = Annotated[int, msgspec.Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
 Size = Annotated[int, msgspec.Meta(ge=1, description="a whole number of bytes, 1 or more")]
+Few = Annotated[int, msgspec.Meta(ge=1, le=256, description="a whole number from 1 to 256")]
 Number = Annotated[int, msgspec.Meta(ge=0, description="a whole number, 0 or more")]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535, description="a port from 1 to 65535")]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000, description="a number of seconds above 0")]
@@ -27,9 +29,13 @@ Ratio = Annotated[float, msgspec.Meta(ge=0, le=1, description="a number from 0 t
 Leeway = Annotated[float, msgspec.Meta(ge=0, le=60, description="a number of seconds from 0 to 60")]
 Text = Annotated[str, msgspec.Meta(min_length=1, description="text that is not empty")]
 Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+", description="an http:// or https:// address")]
+SecureUrl = Annotated[str, msgspec.Meta(pattern=r"^https://[^\s/]+", description="an https:// address")]
 Origin = Annotated[
     str, msgspec.Meta(pattern=r"^https?://[^\s/?#@]+$", description="an origin such as https://gui.example.com")
 ]
+
+# RFC 5321 section 4.1.2, the part before the @, without quotes.
+_MAIL_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$&'*+/=^_`{|}~.-]+")
 
 _PLAIN_KINDS: Final[Mapping[object, str]] = {bool: "true or false", str: "text", Path: "the path of a file or folder"}
 
@@ -86,6 +92,70 @@ class Suffix(str):
     def __new__(cls, text: str) -> Self:
         """Raises ValueError when `text` is not a domain name."""
         return super().__new__(cls, fold_host(text.removeprefix("*").strip(".")))
+
+
+class CertificateName(str):
+    """A name that a certificate can be for, folded: `shop.example.com`, or `*.example.com`."""
+
+    __slots__ = ()
+    ACCEPTS: ClassVar[str] = "a domain name such as shop.example.com or *.example.com"
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError when no certificate can have the name."""
+        return super().__new__(cls, fold_domain(text.removesuffix(".")))
+
+
+class HostName(str):
+    """A name in the DNS, folded and without a dot at its end."""
+
+    __slots__ = ()
+    ACCEPTS: ClassVar[str] = "a domain name such as edge.example.com"
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError when `text` is no name, or an address."""
+        name = fold_host(text.removesuffix("."))
+        if is_address(name):
+            raise ValueError(cls.ACCEPTS)
+        return super().__new__(cls, name)
+
+
+class Place(str):
+    """An IP address, IPv6 without brackets, or a range of them in CIDR form, in its short spelling."""
+
+    __slots__ = ()
+    ACCEPTS: ClassVar[str] = "an IP address such as 192.0.2.1 or 2001:db8::1, or a network such as 192.0.2.0/24"
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError when `text` is neither, or has bits set beyond its prefix."""
+        return super().__new__(cls, str(ipaddress.ip_network(text) if "/" in text else ipaddress.ip_address(text)))
+
+
+class NameServer(str):
+    """A name server as `HOST:PORT` or `[IPV6]:PORT`; the port is 53 where `text` has none."""
+
+    __slots__ = ()
+    ACCEPTS: ClassVar[str] = "the address of a name server such as 192.0.2.53 or [2001:db8::53]:5353"
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError when `text` is no IP address, or has a port that no server can have."""
+        host, port = _with_port(text, 53)
+        address = ipaddress.ip_address(host)
+        return super().__new__(cls, f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}")
+
+
+class Contact(str):
+    """A mail address as the URL that authorities want it to be (RFC 8555 section 7.1.2)."""
+
+    __slots__ = ()
+    ACCEPTS: ClassVar[str] = "a mail address such as ops@example.com"
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError when `text` is no mail address. One address to a URL, and nothing behind it."""
+        address = text.removeprefix("mailto:")
+        local, at, host = address.rpartition("@")
+        if not at or not _MAIL_LOCAL.fullmatch(local) or "." not in (host := fold_host(host)):
+            raise ValueError(cls.ACCEPTS)
+        return super().__new__(cls, f"mailto:{local}@{host}")
 
 
 class Secret(str):
@@ -165,6 +235,17 @@ def _make(kind: type, raw: object) -> object:
     if "\0" in raw:
         raise ValueError(accepts(kind))
     return kind(raw)
+
+
+def _with_port(text: str, default: int) -> tuple[str, int]:
+    if text.count(":") > 1 and not text.startswith("["):
+        return text, default
+    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    if not colon:
+        return text.strip("[]"), default
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
+        raise ValueError(text)
+    return host.strip("[]"), int(port)
 
 
 def _can_be_looked_up(host: str) -> bool:

@@ -23,6 +23,7 @@ from node.tokens import Bearer, mint
 
 PATIENCE_S: Final = 20.0
 POLL_S: Final = 0.02
+ANY_PORT: Final = "127.0.0.1:0"
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -30,23 +31,27 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 class RunningNode:
     """A node with two workers on free ports of loopback; leaving its `async with` block ends it, however it is."""
 
-    def __init__(self, data: Path, config: Path | None = None, environ: Mapping[str, str] = _NOTHING) -> None:
-        """`config` and `environ` are settings beside the addresses."""
+    def __init__(
+        self, data: Path, config: Path | None = None, environ: Mapping[str, str] = _NOTHING, *, mesh: str = ANY_PORT
+    ) -> None:
+        """`config` and `environ` are settings beside the addresses; `mesh` is where visitors connect."""
         self.data = data
         self.log: list[dict[str, Any]] = []
-        self.mesh = self.admin = ""
+        self.mesh = self.admin = self.mesh_tls = ""
+        self._listen = mesh
         self._config = config
         self._environ = {"PATH": os.environ["PATH"], "ZEXIO_MESH_WORKERS": "2", **environ}
         self._process: asyncio.subprocess.Process
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
-        arguments = ["up", "--data", str(self.data), "--mesh", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        arguments = ["up", "--data", str(self.data), "--mesh", self._listen, "--admin", ANY_PORT]
         arguments += ["--config", str(self._config)] if self._config else []
         self._process = await spawn(*arguments, environ=self._environ)
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_S))
         serving = await self.logged("serving")
         self.mesh, self.admin = serving["mesh"][0], serving["admin"]
+        self.mesh_tls = next(iter(serving["mesh_tls"]), "")
         return self
 
     async def __aexit__(self, *_: object) -> None:

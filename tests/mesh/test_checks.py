@@ -10,7 +10,8 @@ import pytest
 from mesh.arrival import Arrival, TlsFacts
 from mesh.checks import checks_of
 from mesh.policies import Cors, Limits, RateLimit, Redirect, Target, Traffic
-from mesh.routes import MeshSettings, Route
+from mesh.routes import Certificate, MeshSettings, Route
+from tests.support.authority import Authority
 from tests.support.client import ask
 from tests.support.mesh_node import HOST, route_to, start_mesh
 from tests.support.origin import Origin
@@ -59,6 +60,19 @@ async def test_a_visitor_is_sent_to_https() -> None:
     async with await start_mesh(msgspec.structs.replace(ROUTE, https="redirect")) as mesh:
         answer = await ask(mesh.port, request(b"POST /x?y=1 HTTP/1.1"))
         assert (answer.status, answer.values(b"location")) == (308, [b"https://shop.example.com/x?y=1"])
+
+
+@pytest.mark.parametrize(("name", "status"), [("a.example.com", 308), ("b.a.example.com", 200)])
+async def test_only_whom_a_certificate_is_for_is_sent_to_https(name: str, status: int) -> None:
+    """Where the route says so, as those of wildcard domains do."""
+    issued = Authority().issue("*.example.com")
+    certificate = Certificate(fingerprint="1", names=("*.example.com",), chain=issued.chain, key=issued.key)
+    async with Origin() as origin:
+        route = route_to(origin.port, "*.example.com")
+        route = msgspec.structs.replace(route, https="redirect", redirect_covered=True)
+        async with await start_mesh(route, certificates=(certificate,)) as mesh:
+            raw = f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode()
+            assert (await ask(mesh.port, raw)).status == status
 
 
 async def test_the_port_is_named_where_it_is_another_than_that_of_https() -> None:

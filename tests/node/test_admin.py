@@ -8,8 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from admin_api.plane.records import Home
 from admin_api.plane.system import Sights
-from node.admin import admin_settings, bind, serve
+from node.admin import admin_settings, bind, home_of, serve
 from node.settings import CannotStart, load
 from node.values import Address
 from state.secrets import Secrets
@@ -71,3 +72,24 @@ def test_the_admin_api_s_settings(tmp_path: Path) -> None:
     assert settings.worker_secret == (tmp_path / "worker.secret").read_text().strip()
     assert settings.admin_hosts == {"node.example.com", "127.0.0.1"}
     assert settings.trusted_origins == {"http://localhost:3000"}
+
+
+def test_who_adds_a_domain_is_told_where_visitors_come(tmp_path: Path) -> None:
+    """By the settings in force, and by the addresses as they were bound."""
+    assert home_of(load(None, {}, {"--data": str(tmp_path)}), []) == Home(
+        internal_suffixes=("zexio.internal", "localhost"), tls_listen=()
+    )
+    environ = {
+        "ZEXIO_CERTS_PUBLIC_NAME": "edge.example.com",
+        "ZEXIO_CERTS_PUBLIC_ADDRESSES": "192.0.2.1,198.51.100.0/24",
+        "ZEXIO_CERTS_OWNERSHIP": "true",
+        "ZEXIO_MESH_PROJECT_SUFFIXES": "apps.example,zexio.app",
+    }
+    assert home_of(load(None, environ, {"--data": str(tmp_path)}), ["127.0.0.1:8443"]) == Home(
+        public_name="edge.example.com",
+        public_addresses=("192.0.2.1", "198.51.100.0/24"),
+        ownership=True,
+        internal_suffixes=("zexio.internal", "localhost"),
+        project_suffix="apps.example",
+        tls_listen=("127.0.0.1:8443",),
+    )

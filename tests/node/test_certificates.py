@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import ssl
 from pathlib import Path
 
 import pytest
 import structlog
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -130,9 +133,23 @@ def _another_kind() -> bytes:
     return ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+def _weak() -> bytes:
+    key, name = rsa.generate_private_key(65537, 1024), x509.Name([])  # noqa: S505 - that is the point
+    now = dt.datetime.now(dt.UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("weak.example")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + dt.timedelta(days=9))
+        .add_extension(names, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return certificate.public_bytes(Encoding.PEM) + plain
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
+        (_weak(), "{path}: no handshake would succeed with it: ee key too small"),
         (b"", "{path} holds no certificate in PEM form"),
         (SHOP.key, "{path} holds no certificate in PEM form"),
         (

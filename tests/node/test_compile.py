@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from datetime import UTC, datetime
-from typing import get_type_hints
+from typing import TypeAlias, get_type_hints
 
 import msgspec
 import pytest
@@ -15,11 +15,13 @@ from rpds import HashTrieMap
 from mesh import policies
 from mesh import routes as mesh
 from mesh.table import RouteTable
-from node.compile import Edge, compile_delta, compile_route, compile_snapshot, default_access
+from node.compile import Edge, Inputs, compile_delta, compile_route, compile_snapshot, default_access
 from state import policies as state_policies
 from state.change import Change, PutOrganization, PutRoute, RemoveRoute, apply
+from state.domains import PutDomain, RemoveDomain
 from state.history import HISTORY_LIMIT
-from state.model import Desired, Route, Split, Target, Traffic
+from state.holdings import Bundle, Holdings
+from state.model import CertificateWish, Desired, Domain, Https, Route, RouteKey, Split, Target, Traffic
 from state.policies import (
     BasicAuth,
     Circuit,
@@ -62,6 +64,15 @@ changes = st.one_of(
     st.builds(RemoveRoute, host=hosts, path_prefix=prefixes),
     st.builds(PutOrganization, id=st.sampled_from(["org_a", "org_c"]), name=st.sampled_from(["Acme", "Globex"])),
 )
+NAMES = ("shop.example.com", "a.example.com", "*.example.com")
+SERVED = ("demo.zexio.app", "orders.acme.zexio.internal")
+# Which routes there are, what each name serves ("" for itself; None: it is no domain), and what is held for it.
+worlds = st.tuples(
+    st.sets(st.sampled_from([(host, prefix) for host in SERVED for prefix in ("/", "/api")]), min_size=2),
+    st.fixed_dictionaries({name: st.sampled_from([None, "", *SERVED]) for name in NAMES}),
+    st.fixed_dictionaries({name: st.sampled_from([None, "1", "2", "both"]) for name in NAMES}),
+)
+World: TypeAlias = tuple[set[tuple[str, str]], dict[str, str | None], dict[str, str | None]]
 
 
 WANTED = Route(
@@ -220,11 +231,11 @@ def test_a_delta_leads_where_a_snapshot_would(before: list[Change], later: list[
     """Whatever happened between two revisions, a worker that applies the delta holds what a new worker is given."""
     start = after(Desired(), *before)
     end = after(start, *later)
-    delta = compile_delta(start.revision, end, EDGE, EDGE)
+    delta = compile_delta(Inputs(end, EDGE), Inputs(start, EDGE))
     assert delta is not None
-    routes = table(compile_snapshot(start, EDGE))
+    routes = table(compile_snapshot(Inputs(start, EDGE)))
     routes.apply(delta)
-    assert content(routes) == content(table(compile_snapshot(end, EDGE)))
+    assert content(routes) == content(table(compile_snapshot(Inputs(end, EDGE))))
     assert delta.revision == end.revision
 
 
@@ -233,7 +244,7 @@ def test_a_delta_names_only_what_was_touched(before: list[Change], later: list[C
     """One changed route among many costs work for one."""
     start = after(Desired(), *before)
     end = after(start, *later)
-    delta = compile_delta(start.revision, end, EDGE, EDGE)
+    delta = compile_delta(Inputs(end, EDGE), Inputs(start, EDGE))
     assert delta is not None
     assert len(delta.put) + len(delta.removed) <= end.revision - start.revision
 
@@ -247,7 +258,9 @@ def test_every_field_of_a_route_arrives() -> None:
 def test_nothing_of_the_data_plane_is_out_of_reach() -> None:
     """Each of its fields differs from its default in the route above, so each can be said."""
     compiled, default = compile_route(WANTED, EDGE), compile_route(Route(host="*"), EDGE)
-    assert [name for name, value in fields(compiled).items() if value == getattr(default, name)] == []
+    same = [name for name, value in fields(compiled).items() if value == getattr(default, name)]
+    # These are said by domains.
+    assert same == ["alias_of", "redirect_covered"]
 
 
 def test_what_a_route_does_not_say_is_the_data_plane_s_default() -> None:
@@ -312,7 +325,7 @@ def test_new_keys_and_limits_travel_in_a_delta() -> None:
     """A rotated key does not resend the routes."""
     desired = after(Desired(), PutRoute(route=Route(host="a.example.com", targets=LOCAL)))
     edge = Edge(keys=mesh.AccessKeys(generation=2), limits=mesh.MeshSettings(max_headers=50))
-    delta = compile_delta(desired.revision, desired, edge, EDGE)
+    delta = compile_delta(Inputs(desired, edge), Inputs(desired, EDGE))
     assert delta == mesh.Delta(revision=desired.revision, keys=edge.keys, settings=edge.limits)
 
 
@@ -322,28 +335,29 @@ def test_certificates_travel_by_fingerprint() -> None:
         mesh.Certificate(fingerprint=print_, names=("a.example",), chain=b"c", key=b"k") for print_ in "123"
     )
     before, edge = Edge(certificates=(one, two)), Edge(certificates=(two, three))
-    assert compile_snapshot(Desired(), edge).certificates == (two, three)
-    assert compile_delta(0, Desired(), edge, before) == mesh.Delta(
+    assert compile_snapshot(Inputs(edge=edge)).certificates == (two, three)
+    assert compile_delta(Inputs(edge=edge), Inputs(edge=before)) == mesh.Delta(
         revision=0, put_certificates=(three,), removed_certificates=("1",)
     )
 
 
 def test_unchanged_keys_and_limits_do_not_travel() -> None:
     """An equal value is no change."""
-    delta = compile_delta(0, after(Desired(), PutOrganization(id="org_a")), copy.deepcopy(EDGE), EDGE)
+    desired = after(Desired(), PutOrganization(id="org_a"))
+    delta = compile_delta(Inputs(desired, copy.deepcopy(EDGE)), Inputs())
     assert delta == mesh.Delta(revision=1)
 
 
 def test_another_default_needs_a_snapshot() -> None:
     """It may change any route."""
-    assert compile_delta(0, Desired(), Edge(tenant_everywhere=True), EDGE) is None
-    assert compile_delta(0, Desired(), Edge(internal_suffixes=("corp",)), EDGE) is None
+    assert compile_delta(Inputs(edge=Edge(tenant_everywhere=True)), Inputs()) is None
+    assert compile_delta(Inputs(edge=Edge(internal_suffixes=("corp",))), Inputs()) is None
 
 
 def test_too_far_behind_needs_a_snapshot() -> None:
     """Desired remembers what was touched for a while only."""
     wanted = [PutOrganization(id=f"org_{number}") for number in range(HISTORY_LIMIT + 1)]
-    assert compile_delta(0, after(Desired(), *wanted), EDGE, EDGE) is None
+    assert compile_delta(Inputs(after(Desired(), *wanted)), Inputs()) is None
 
 
 def test_an_inspector_stands_before_a_target() -> None:
@@ -376,6 +390,316 @@ def test_inspections_travel_in_a_delta() -> None:
     gone = Edge(revision=1)
     other = Edge(revision=1, inspected=before.inspected.insert(second, {}))
     for edge, hosts_ in ((before, []), (gone, [first.host]), (other, [second.host])):
-        delta = compile_delta(desired.revision, desired, edge, before)
+        delta = compile_delta(Inputs(desired, edge), Inputs(desired, before))
         assert delta is not None
         assert [route.host for route in delta.put] == hosts_
+
+
+def content_of(snapshot: mesh.Snapshot) -> tuple[dict[mesh.RouteKey, mesh.Route], dict[str, mesh.Certificate]]:
+    """What a worker that starts with it holds, comparable."""
+    return content(table(snapshot)), {each.fingerprint: each for each in snapshot.certificates}
+
+
+def come_true(world: World, desired: Desired, holdings: Holdings) -> Inputs:
+    """What the world looks like after what it takes to make it so, and nothing else."""
+    wanted, serves, held = world
+    wanted_keys = {RouteKey(host, prefix) for host, prefix in wanted}
+    removed = [RemoveDomain(name=name) for name in NAMES if serves[name] is None]
+    routes = [
+        PutRoute(route=Route(host=key.host, path_prefix=key.path_prefix, targets=LOCAL))
+        for key in wanted_keys.difference(desired.routes)
+    ]
+    domains = [
+        PutDomain(domain=Domain(name=name, serves=host or None, created_at=NOW))
+        for name, host in serves.items()
+        if host is not None and not (name in desired.domains and desired.domains[name].serves == (host or None))
+    ]
+    gone = [RemoveRoute(host=key.host, path_prefix=key.path_prefix) for key in desired.routes if key not in wanted_keys]
+    bundles = {
+        name: Bundle(fingerprint=f"{name}{print_}", names=covered(name, print_), chain=b"c", key=b"k")
+        if print_
+        else None
+        for name, print_ in held.items()
+    }
+    after_all = after(desired, *gone, *routes, *removed, *domains)
+    return Inputs(after_all, Edge(has_tls=True), holdings.with_bundles(bundles))
+
+
+def covered(name: str, print_: str) -> tuple[str, ...]:
+    """Some certificates have another name beside the one that is wanted."""
+    return (name, NAMES[0]) if print_ == "both" and name != NAMES[0] else (name,)
+
+
+@given(before=worlds, later=worlds)
+def test_a_delta_leads_where_a_snapshot_would_with_domains_and_certificates(before: World, later: World) -> None:
+    """Whatever happened to routes, domains and certificates between the two."""
+    start = come_true(before, Desired(), Holdings())
+    end = come_true(later, start.desired, start.holdings)
+    delta = compile_delta(end, start)
+    assert delta is not None
+    routes, certificates = content_of(compile_snapshot(start))
+    worker = RouteTable(routes.values())
+    worker.apply(delta)
+    for fingerprint in delta.removed_certificates:
+        del certificates[fingerprint]
+    certificates |= {each.fingerprint: each for each in delta.put_certificates}
+    wanted, wanted_certificates = content_of(compile_snapshot(end))
+    assert content(worker) == wanted
+    assert certificates == wanted_certificates
+
+
+def serving(*hosts: str, access: str | None = None) -> Desired:
+    """Routes of these hosts; the domain shop.customer.net serves the first."""
+    desired = Desired()
+    for host in hosts:
+        route = Route(host=host, targets=LOCAL, access=access)  # type: ignore[arg-type]
+        desired = apply(desired, PutRoute(route=route), at=NOW)
+    return with_domain(desired, serves=hosts[0])
+
+
+def with_domain(
+    desired: Desired,
+    *,
+    name: str = "shop.customer.net",
+    serves: str | None = None,
+    https: Https = "redirect",
+    certificate: CertificateWish = "auto",
+) -> Desired:
+    """Desired state with a domain."""
+    domain = Domain(name=name, serves=serves, https=https, certificate=certificate, created_at=NOW)
+    return apply(desired, PutDomain(domain=domain), at=NOW)
+
+
+def held(*certified: str) -> Holdings:
+    """Holdings with a certificate for each of these names."""
+    return Holdings().with_bundles(
+        {name: Bundle(fingerprint=f"of {name}", names=(name,), chain=b"c", key=b"k") for name in certified}
+    )
+
+
+def routes_by_host(inputs: Inputs) -> dict[str, mesh.Route]:
+    """The routes of a snapshot."""
+    return {route.host: route for route in compile_snapshot(inputs).routes}
+
+
+SECURE = Edge(has_tls=True)
+
+
+def test_a_domain_answers_as_the_host_that_it_serves() -> None:
+    """With copies of its routes, which differ by their host alone, and are not checked once more."""
+    found = routes_by_host(Inputs(serving("demo.zexio.app")))
+    assert set(found) == {"demo.zexio.app", "shop.customer.net"}
+    copy = found["shop.customer.net"]
+    assert copy.alias_of == "demo.zexio.app"
+    assert msgspec.structs.replace(copy, host="demo.zexio.app", alias_of="") == found["demo.zexio.app"]
+
+
+@pytest.mark.parametrize(
+    ("served", "said", "access"),
+    [
+        ("demo.zexio.app", None, "public"),
+        ("demo.zexio.app", "tenant", "tenant"),
+        ("orders.acme.zexio.internal", None, "tenant"),
+        ("orders.acme.zexio.internal", "public", "public"),
+    ],
+)
+def test_a_domain_opens_no_host_of_the_mesh(served: str, said: str | None, access: str) -> None:
+    """A copy is for whom the route is; a name outside the mesh makes nothing public that was not."""
+    assert routes_by_host(Inputs(serving(served, access=said)))["shop.customer.net"].access == access
+
+
+def test_a_domain_inside_the_mesh_is_for_tenants() -> None:
+    """Of what a route does not say, the stricter of both names holds."""
+    desired = with_domain(serving("demo.zexio.app"), name="demo.acme.zexio.internal", serves="demo.zexio.app")
+    found = routes_by_host(Inputs(desired))
+    assert found["demo.acme.zexio.internal"].access == "tenant"
+    assert found["demo.zexio.app"].access == "public"
+
+
+@pytest.mark.parametrize(
+    ("https", "edge", "certified", "expected"),
+    [
+        ("redirect", SECURE, ("shop.customer.net",), "redirect"),
+        ("redirect", SECURE, ("*.customer.net",), "redirect"),
+        ("redirect", SECURE, ("other.customer.net",), "off"),
+        ("redirect", SECURE, (), "off"),
+        ("redirect", EDGE, ("shop.customer.net",), "off"),
+        ("off", SECURE, ("shop.customer.net",), "off"),
+    ],
+)
+def test_plain_requests_are_redirected_once_there_is_a_certificate(
+    https: Https, edge: Edge, certified: tuple[str, ...], expected: str
+) -> None:
+    """And somewhere to go: a node without TLS sends nobody there."""
+    desired = with_domain(serving("demo.zexio.app"), serves="demo.zexio.app", https=https)
+    assert routes_by_host(Inputs(desired, edge, held(*certified)))["shop.customer.net"].https == expected
+
+
+@pytest.mark.parametrize("https", ["redirect", "on", "off"])
+def test_a_route_that_wants_tls_has_it_under_its_domains_too(https: Https) -> None:
+    """Whatever the domain says, as soon as there is a certificate: passwords must not go in plain."""
+    route = Route(host="demo.zexio.app", targets=LOCAL, https="redirect")
+    desired = with_domain(apply(Desired(), PutRoute(route=route), at=NOW), serves=route.host, https=https)
+    assert routes_by_host(Inputs(desired, SECURE))["shop.customer.net"].https == "off"
+    found = routes_by_host(Inputs(desired, SECURE, held("shop.customer.net")))
+    assert found["shop.customer.net"].https == "redirect"
+
+
+def test_a_wildcard_redirects_only_whom_a_certificate_is_for() -> None:
+    """Its route matches names of any depth."""
+    desired = with_domain(serving("demo.zexio.app"), name="*.customer.net", serves="demo.zexio.app")
+    found = routes_by_host(Inputs(desired, SECURE, held("*.customer.net")))
+    assert (found["*.customer.net"].https, found["*.customer.net"].redirect_covered) == ("redirect", True)
+    assert (found["shop.customer.net"].https, found["shop.customer.net"].redirect_covered) == ("redirect", False)
+    assert not found["demo.zexio.app"].redirect_covered
+
+
+def test_a_domain_pins_none_of_its_customer_s_other_names() -> None:
+    """The route's own host may be the operator's whole zone; example.com is not."""
+    hsts = Hsts(max_age_s=31_536_000, include_subdomains=True, preload=True)
+    desired = with_domain(
+        apply(Desired(), PutRoute(route=Route(host="demo.zexio.app", targets=LOCAL, hsts=hsts)), at=NOW),
+        serves="demo.zexio.app",
+    )
+    found = routes_by_host(Inputs(desired))
+    assert found["demo.zexio.app"].hsts == policies.Hsts(max_age_s=31_536_000, include_subdomains=True, preload=True)
+    assert found["shop.customer.net"].hsts == policies.Hsts(max_age_s=31_536_000)
+
+
+def test_a_domain_whose_owner_has_to_be_proved_serves_nobody_before() -> None:
+    """By its own token, and in a delta that touches this domain alone."""
+    domain = Domain(name="shop.customer.net", serves="demo.zexio.app", created_at=NOW)
+    bare = apply(serving("demo.zexio.app"), RemoveDomain(name=domain.name), at=NOW)
+    desired = apply(bare, PutDomain(domain=domain, token="token"), at=NOW)
+    strict = Edge(asks_ownership=True)
+    assert "shop.customer.net" in routes_by_host(Inputs(desired))
+    before = Inputs(desired, strict, Holdings().with_proofs({"shop.customer.net": "another", "a.example": "token"}))
+    assert set(routes_by_host(before)) == {"demo.zexio.app"}
+    now = Inputs(desired, strict, before.holdings.with_proofs({"shop.customer.net": "token"}))
+    assert set(routes_by_host(now)) == {"demo.zexio.app", "shop.customer.net"}
+    delta = compile_delta(now, before)
+    assert delta is not None
+    assert [route.host for route in delta.put] == ["shop.customer.net"]
+
+
+@pytest.mark.parametrize(
+    ("name", "token", "certificate"),
+    [
+        ("shop.customer.net", "", "auto"),
+        ("shop.customer.net", "token", "off"),
+        ("shop.acme.zexio.internal", "token", "auto"),
+    ],
+)
+def test_what_nobody_has_to_prove_is_served(name: str, token: str, certificate: CertificateWish) -> None:
+    """A domain from before the setting, one that is the operator's own business, and one inside."""
+    bare = apply(serving("demo.zexio.app"), RemoveDomain(name="shop.customer.net"), at=NOW)
+    domain = Domain(name=name, serves="demo.zexio.app", certificate=certificate, created_at=NOW)
+    desired = apply(bare, PutDomain(domain=domain, token=token), at=NOW)
+    assert name in routes_by_host(Inputs(desired, Edge(asks_ownership=True)))
+
+
+def test_a_certificate_of_a_file_counts_too() -> None:
+    """It is as good as any."""
+    certificate = mesh.Certificate(fingerprint="1", names=("shop.customer.net",), chain=b"c", key=b"k")
+    edge = Edge(has_tls=True, certificates=(certificate,))
+    assert routes_by_host(Inputs(serving("demo.zexio.app"), edge))["shop.customer.net"].https == "redirect"
+    delta = compile_delta(Inputs(serving("demo.zexio.app"), edge), Inputs(serving("demo.zexio.app"), SECURE))
+    assert delta is not None
+    assert [route.https for route in delta.put] == ["redirect"]
+
+
+def test_a_domain_with_routes_of_its_own_redirects_as_well() -> None:
+    """What the route says itself holds whatever there is."""
+    routes = (
+        Route(host="own.customer.net", targets=LOCAL),
+        Route(host="red.customer.net", targets=LOCAL, https="redirect"),
+    )
+    desired = Desired()
+    for route in routes:
+        desired = with_domain(apply(desired, PutRoute(route=route), at=NOW), name=route.host)
+    plain, secure = Inputs(desired, SECURE), Inputs(desired, SECURE, held("own.customer.net"))
+    assert [routes_by_host(inputs)["own.customer.net"].https for inputs in (plain, secure)] == ["off", "redirect"]
+    assert [routes_by_host(inputs)["red.customer.net"].https for inputs in (plain, secure)] == ["redirect", "redirect"]
+
+
+def test_a_certificate_that_comes_touches_its_domain_alone() -> None:
+    """Among many, and in the same delta as the certificate itself."""
+    desired = with_domain(serving("demo.zexio.app", "other.zexio.app"), name="b.customer.net", serves="other.zexio.app")
+    before, now = Inputs(desired, SECURE), Inputs(desired, SECURE, held("shop.customer.net"))
+    delta = compile_delta(now, before)
+    assert delta is not None
+    assert [(route.host, route.https) for route in delta.put] == [("shop.customer.net", "redirect")]
+    assert [each.fingerprint for each in delta.put_certificates] == ["of shop.customer.net"]
+    back = compile_delta(Inputs(desired, SECURE, now.holdings.with_bundle("shop.customer.net", None)), now)
+    assert back is not None
+    assert [(route.host, route.https) for route in back.put] == [("shop.customer.net", "off")]
+    assert back.removed_certificates == ("of shop.customer.net",)
+
+
+def test_a_renewal_touches_no_route() -> None:
+    """Nothing but the certificate has changed."""
+    desired = serving("demo.zexio.app")
+    before = Inputs(desired, SECURE, held("shop.customer.net"))
+    renewed = Bundle(fingerprint="2", names=("shop.customer.net",), chain=b"c", key=b"k")
+    now = Inputs(desired, SECURE, before.holdings.with_bundle("shop.customer.net", renewed))
+    delta = compile_delta(now, before)
+    assert delta is not None
+    assert (delta.put, delta.removed, delta.removed_certificates) == ((), (), ("of shop.customer.net",))
+    assert [each.fingerprint for each in delta.put_certificates] == ["2"]
+
+
+def test_a_touched_route_touches_its_copies() -> None:
+    """Put and removed alike, and those of no other host."""
+    before = serving("demo.zexio.app", "other.zexio.app")
+    put = apply(before, PutRoute(route=Route(host="demo.zexio.app", path_prefix="/api", targets=LOCAL)), at=NOW)
+    delta = compile_delta(Inputs(put), Inputs(before))
+    assert delta is not None
+    assert [(route.host, route.path_prefix) for route in delta.put] == [
+        ("demo.zexio.app", "/api"),
+        ("shop.customer.net", "/api"),
+    ]
+    removed = apply(put, RemoveRoute(host="demo.zexio.app", path_prefix="/api"), at=NOW)
+    delta = compile_delta(Inputs(removed), Inputs(put))
+    assert delta is not None
+    assert [key.host for key in delta.removed] == ["demo.zexio.app", "shop.customer.net"]
+
+
+def test_a_domain_that_goes_takes_its_copies_along() -> None:
+    """Those of the host that it served when it was compiled."""
+    before = serving("demo.zexio.app", "other.zexio.app")
+    delta = compile_delta(Inputs(apply(before, RemoveDomain(name="shop.customer.net"), at=NOW)), Inputs(before))
+    assert delta == mesh.Delta(revision=before.revision + 1, removed=(mesh.RouteKey("shop.customer.net"),))
+
+
+def test_copies_are_inspected_as_their_route_is() -> None:
+    """Whoever watches a host sees the requests by all its names."""
+    desired = serving("demo.zexio.app")
+    key = next(iter(desired.routes))
+    edge = Edge(inspected=HashTrieMap({key: {"http://127.0.0.1:9000": "http://127.0.0.1:1"}}))
+    delta = compile_delta(Inputs(desired, edge), Inputs(desired))
+    assert delta is not None
+    assert [route.targets[0].via for route in delta.put] == ["http://127.0.0.1:1"] * 2
+
+
+def test_challenges_travel_as_a_whole() -> None:
+    """When one comes or goes, and not with anything else."""
+    validation = Bundle(fingerprint="v", names=("a.example", "b.example"), chain=b"c", key=b"k")
+    holdings = Holdings().with_token("t2", "t2.x").with_token("t1", "t1.x").with_validation("a.example", validation)
+    challenges = mesh.Challenges(
+        tokens=(("t1", "t1.x"), ("t2", "t2.x")),
+        validations=(mesh.Certificate(fingerprint="v", names=("a.example",), chain=b"c", key=b"k"),),
+    )
+    assert compile_snapshot(Inputs(holdings=holdings)).challenges == challenges
+    assert compile_delta(Inputs(holdings=holdings), Inputs()) == mesh.Delta(revision=0, challenges=challenges)
+    later = holdings.with_bundle("a.example", validation)
+    delta = compile_delta(Inputs(holdings=later), Inputs(holdings=holdings))
+    assert delta is not None
+    assert delta.challenges is None
+    gone = holdings.with_token("t1", None).with_token("t2", None).with_validation("a.example", None)
+    delta = compile_delta(Inputs(holdings=gone), Inputs(holdings=holdings))
+    assert delta == mesh.Delta(revision=0, challenges=mesh.Challenges())
+
+
+def test_tls_that_comes_needs_a_snapshot() -> None:
+    """It may redirect any domain."""
+    assert compile_delta(Inputs(edge=SECURE), Inputs()) is None

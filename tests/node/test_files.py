@@ -80,3 +80,8 @@ def test_the_default_is_a_name_that_is_covered(tmp_path: Path) -> None:
     pem = certificate(tmp_path / "a.pem", "a.example")
     with pytest.raises(CannotStart, match=r"tls\.default: b\.example is in no certificate"):
         read_files(settings(tmp_path, zexio_tls_certificates=str(pem), zexio_tls_default="b.example"))
+
+
+def test_the_default_may_be_a_name_whose_certificate_is_to_come(tmp_path: Path) -> None:
+    """The node obtains it itself."""
+    read_files(settings(tmp_path, zexio_certs_names="b.example", zexio_tls_default="B.example"))

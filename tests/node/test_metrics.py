@@ -13,6 +13,7 @@ from mesh.ledger import RouteReport
 from mesh.routes import RouteKey
 from node.cli.status import samples
 from node.metrics import Metrics
+from node.settings import MetricsSection
 from node.tally import Tally
 from state.cell import Cell
 from state.change import PutRoute, apply
@@ -116,7 +117,7 @@ def test_no_label_grows_with_the_traffic(tally: Tally) -> None:
 
 def test_the_busiest_targets_can_be_asked_for(tally: Tally) -> None:
     """As many as the setting says, and no more."""
-    found = samples(Metrics(Views(), tally, top_targets=1).render().decode())
+    found = samples(Metrics(Views(), tally, MetricsSection(top_targets=1)).render().decode())
     assert found["zexio_target_requests_total"] == {"http://127.0.0.1:1": 5}
     assert found["zexio_target_in_flight"] == {"http://127.0.0.1:1": 1}
 
@@ -133,7 +134,7 @@ def test_durations_are_a_histogram(tally: Tally) -> None:
 
 def test_the_busiest_routes_can_be_asked_for(tally: Tally) -> None:
     """As many as the setting says, and no more."""
-    text = Metrics(Views(), tally, top_routes=1).render().decode()
+    text = Metrics(Views(), tally, MetricsSection(top_routes=1)).render().decode()
     labels = 'host="shop.example.com",path_prefix="/"'
     assert f'zexio_route_requests_total{{{labels},status="2xx"}} 5.0' in text
     assert 'zexio_route_duration_seconds_bucket{host="shop.example.com",le="0.5",path_prefix="/"} 5.0' in text

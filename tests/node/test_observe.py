@@ -22,7 +22,8 @@ from node.observe import Observer, target_facts
 from node.settings import load
 from state.cell import Cell
 from state.change import PutRoute, RemoveRoute, apply
-from state.model import Desired, Route, Target
+from state.domains import PutDomain, RemoveDomain
+from state.model import Desired, Domain, Route, Target
 from state.observed import Latency, Observed, RouteFact, RouteTargetFact, TargetFact, WorkerFact
 from state.policies import HealthCheck
 from tests.support.records import record, report
@@ -313,3 +314,38 @@ async def test_watched_exchanges_reach_their_watchers(observer: Observer) -> Non
     observer.watched([record()], 0)
     assert b"shop.example.com" in await line
     await stream.aclose()
+
+
+async def test_a_domain_has_figures_of_its_own(views: Views, observer: Observer, observed: Cell[Observed]) -> None:
+    """With the targets of the host that it serves; they end with the domain."""
+    domain = Domain(name="shop.customer.net", serves="shop.example.com", created_at=NOW)
+    views.desired.set(apply(views.desired.value, PutDomain(domain=domain), at=NOW))
+    served = RouteReport(
+        route=RouteKey("shop.customer.net"),
+        statuses=(0, 0, 3, 0, 0, 0, 0, 0, 0, 0),
+        durations={BOUNDS.index(0.5): 3},
+        durations_sum_s=1.5,
+        first_bytes={},
+        first_bytes_sum_s=0.0,
+    )
+    observer.routes_reported([served])
+    observer.reported(report(0))
+    (fact,) = observed.value.routes.values()
+    assert list(observed.value.routes) == ["shop.customer.net/"]
+    assert (fact.requests, [target.address for target in fact.targets]) == (3, [ADDRESS])
+    views.desired.set(apply(views.desired.value, RemoveDomain(name="shop.customer.net"), at=NOW))
+    observer.reported(report(0))
+    assert not observed.value.routes
+
+
+async def test_a_wanted_certificate_is_asked_for(observer: Observer) -> None:
+    """By name, and for whom."""
+    asked: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    async def certificate_for(name: str, address: str) -> float:
+        asked.put_nowait((name, address))
+        return 0.0
+
+    observer.handshakes.use(certificate_for, lambda _name, _wait_s: None)
+    observer.certificate_wanted("shop.example.com", "192.0.2.1")
+    assert await asked.get() == ("shop.example.com", "192.0.2.1")

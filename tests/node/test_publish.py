@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from mesh.routes import AccessKeys, Delta, Snapshot
+from mesh.routes import AccessKeys, Challenges, Delta, Snapshot
 from node.compile import Edge
 from node.publish import Publisher
 from state.cell import Cell
 from state.change import PutRoute, apply
+from state.holdings import Holdings
 from state.model import Desired, Route, Target
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -39,9 +40,10 @@ class Node:
         """Empty."""
         self.desired = Cell(Desired())
         self.edge = Cell(Edge())
+        self.holdings = Cell(Holdings())
         self.plane = Plane()
         self.live: list[int] = []
-        self.publisher = Publisher(self.desired, self.edge, self.live.append)
+        self.publisher = Publisher(self.desired, self.edge, self.holdings, self.live.append)
 
     def put(self, host: str) -> None:
         """Put a route."""
@@ -125,3 +127,31 @@ async def test_a_change_of_the_default_access_is_a_snapshot() -> None:
     node.edge.set(Edge(revision=1, tenant_everywhere=True))
     await node.publisher.publish(node.plane)
     assert isinstance(node.plane.taken.get_nowait(), Snapshot)
+
+
+async def test_holdings_are_published_and_live_when_they_were_taken() -> None:
+    """Whoever obtained a certificate, or shows a challenge, waits for it."""
+    node = Node()
+    node.publisher.first()
+    await node.publisher.live(0)
+    node.plane.gate.clear()
+    async with asyncio.TaskGroup() as group:
+        follow = group.create_task(node.publisher.follow(node.plane))
+        node.holdings.set(node.holdings.value.with_token("t", "t.x"))
+        waiting = [group.create_task(node.publisher.live(1)) for _waiter in range(3)]
+        change = await node.plane.taken.get()
+        assert change == Delta(revision=0, challenges=Challenges(tokens=(("t", "t.x"),)))
+        assert not any(task.done() for task in waiting)
+        node.plane.gate.set()
+        await asyncio.gather(*waiting)
+        follow.cancel()
+
+
+async def test_what_is_live_already_is_not_waited_for() -> None:
+    """The first snapshot had what was restored."""
+    node = Node()
+    node.holdings.set(node.holdings.value.with_token("t", "t.x"))
+    assert node.publisher.first().challenges.tokens == (("t", "t.x"),)
+    await node.publisher.live(1)
+    await node.publisher.publish(node.plane)
+    assert node.plane.taken.empty()

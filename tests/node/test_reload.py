@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from certs.settings import CertsSettings
 from mesh.channel import encode
 from mesh.routes import Certificate, Delta, MeshSettings
 from node.compile import Edge
@@ -122,6 +123,34 @@ def test_the_edge_has_what_files_hold(read: Callable[..., Settings]) -> None:
     )
 
 
+def test_handshakes_wait_where_there_are_any(read: Callable[..., Settings]) -> None:
+    """A node without TLS is asked for no certificate, and redirects nobody."""
+    edge = with_settings(Edge(), read(zexio_certs_on_demand_s="7"), Files())
+    assert (edge.limits.on_demand_s, edge.has_tls) == (0.0, False)
+    edge = with_settings(Edge(), read(zexio_certs_on_demand_s="7", zexio_mesh_tls_listen="127.0.0.1:0"), Files())
+    assert (edge.limits.on_demand_s, edge.has_tls) == (7.0, True)
+
+
+def test_the_edge_knows_whether_domains_have_to_be_proved(read: Callable[..., Settings]) -> None:
+    """Else whoever adds a name gets its visitors."""
+    assert not with_settings(Edge(), read(), Files()).asks_ownership
+    assert with_settings(Edge(), read(zexio_certs_ownership="true"), Files()).asks_ownership
+
+
+async def test_settings_of_certificates_are_handed_on(read: Callable[..., Settings], tmp_path: Path) -> None:
+    """With what their files hold now; unfit ones change nothing."""
+    settings = read()
+    taken: list[CertsSettings] = []
+    edge = Cell(Edge())
+    reloader = Reloader(settings, MeshKeys(settings, edge), edge, lambda certs, _files: taken.append(certs))
+    reloader.reload(lambda: read(zexio_certs_names="a.example"))
+    assert [certs.names for certs in taken] == [("a.example",)]
+    with capture_logs() as logs:
+        reloader.reload(lambda: read(zexio_certs_issuers=str(tmp_path / "absent.toml")))
+    assert "certs.issuers" in logs[0]["reasons"][0]
+    assert (len(taken), reloader.settings.certs.names) == (1, ("a.example",))
+
+
 def test_traces_are_recorded_where_they_can_be_sent(read: Callable[..., Settings]) -> None:
     """A ratio alone is none."""
     assert with_settings(Edge(), read(zexio_tracing_ratio="0.1"), Files()).limits.tracing is None
@@ -132,7 +161,7 @@ def test_traces_are_recorded_where_they_can_be_sent(read: Callable[..., Settings
 def test_every_limit_of_the_data_plane_is_a_setting() -> None:
     """Under its own name, or one that its section makes plain."""
     renamed = {"tls_min_version", "tls_handshake_s", "tls_contexts", "default_certificate", "https_port"}
-    renamed |= {"access_log", "tracing"}
+    renamed |= {"access_log", "tracing", "on_demand_s"}
     assert set(MeshSettings.__struct_fields__) - renamed <= set(MeshSection.__struct_fields__)
 
 

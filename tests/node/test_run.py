@@ -119,6 +119,14 @@ def test_a_certificate_that_is_missing(tmp_path: Path) -> None:
     assert line.startswith(f"tls.certificates: {path}")
 
 
+def test_an_issuer_that_nobody_knows(tmp_path: Path) -> None:
+    """Before anything listens, and not when the first certificate is wanted."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        line = refused(settings(tmp_path, zexio_mesh_listen=taken, zexio_certs_issuers="letsencript"))
+    assert line.startswith("certs.issuers: letsencript: there is no such file, and no such issuer")
+
+
 def test_a_key_for_tokens_that_is_unfit(tmp_path: Path) -> None:
     """The node does not start with fewer keys than it was told."""
     assert "absent.pem cannot be read" in refused(settings(tmp_path, zexio_jwt_pem_files=str(tmp_path / "absent.pem")))

@@ -87,8 +87,30 @@ def test_a_wrong_value_counts_even_when_a_later_source_overrides_it(tmp_path: Pa
         ({"ZEXIO_JWT_JWKS_URL": "https://h/#f"}, "ZEXIO_JWT_JWKS_URL: the URL of a key set has a host"),
         ({"ZEXIO_CLOUD_TOKEN": "t"}, "cloud.worker_id: this is missing beside cloud.token"),
         ({"ZEXIO_CLOUD_WORKER_ID": "w"}, "cloud.token: this is missing beside cloud.worker_id"),
-        ({"ZEXIO_MESH_TLS_LISTEN": "127.0.0.1:0"}, "ZEXIO_MESH_TLS_LISTEN: TLS needs a certificate"),
         ({"ZEXIO_MESH_LISTEN": ","}, "ZEXIO_MESH_LISTEN: the mesh needs an address"),
+        ({"ZEXIO_CERTS_ISSUERS": ","}, "ZEXIO_CERTS_ISSUERS: there has to be one"),
+        ({"ZEXIO_CERTS_CHALLENGES": "tls-alpn-01"}, "ZEXIO_CERTS_CHALLENGES: none of these can be answered: http-01"),
+        ({"ZEXIO_CERTS_CHALLENGES": ","}, "ZEXIO_CERTS_CHALLENGES: there has to be one of http-01"),
+        (
+            {"ZEXIO_CERTS_RFC2136_ZONE": "a.b"},
+            "ZEXIO_CERTS_RFC2136_ZONE: this is missing beside it: certs.rfc2136_server",
+        ),
+        ({"ZEXIO_CERTS_RFC2136_KEY_FILE": "k"}, "ZEXIO_CERTS_RFC2136_KEY_FILE: this is missing beside it"),
+        ({"ZEXIO_CERTS_DNS_COMMAND": "hook,set"}, "ZEXIO_CERTS_DNS_COMMAND: hook has to be the whole path"),
+        (
+            {"ZEXIO_CERTS_DNS_COMMAND": "/hook", "ZEXIO_CERTS_RFC2136_SERVER": "192.0.2.1"},
+            "ZEXIO_CERTS_DNS_COMMAND: certs.rfc2136_server answers dns-01 already",
+        ),
+        ({"ZEXIO_CERTS_CHALLENGES": "dns-01"}, "ZEXIO_CERTS_CHALLENGES: dns-01 needs certs.rfc2136_server"),
+        ({"ZEXIO_CERTS_NAMES": "a.example,*.a.example"}, "ZEXIO_CERTS_NAMES: *.a.example needs dns-01"),
+        (
+            {"ZEXIO_CERTS_NAMES": "*.a", "ZEXIO_CERTS_DNS_COMMAND": "/x", "ZEXIO_CERTS_CHALLENGES": "http-01"},
+            "ZEXIO_CERTS_NAMES: '*.a' is not accepted; give a list, each a domain name such as",
+        ),
+        (
+            {"ZEXIO_CERTS_NAMES": "*.a.b", "ZEXIO_CERTS_DNS_COMMAND": "/x", "ZEXIO_CERTS_CHALLENGES": "http-01"},
+            "ZEXIO_CERTS_NAMES: *.a.b needs dns-01",
+        ),
         ({"ZEXIO_ADMIN_LISTEN": "0.0.0.0:8081"}, "ZEXIO_ADMIN_LISTEN: 0.0.0.0:8081 opens the unsigned admin API"),
         ({"ZEXIO_ADMIN_LISTEN": "[::]:1", "ZEXIO_AUTH_MODE": "open"}, "ZEXIO_ADMIN_LISTEN: [::]:1 opens the unsigned"),
     ],
@@ -132,6 +154,18 @@ def test_cloud_mode_needs_a_token_and_a_worker_id(
     """contracts/plane.md decision 2."""
     settings = load(None, {"ZEXIO_CLOUD_TOKEN": token, "ZEXIO_CLOUD_WORKER_ID": worker_id, "ZEXIO_AUTH_MODE": mode}, {})
     assert (settings.is_cloud, settings.is_signed) == (is_cloud, is_signed)
+
+
+def test_tls_needs_no_certificate_of_a_file() -> None:
+    """They come for domains and for internal names by themselves."""
+    assert load(None, {"ZEXIO_MESH_TLS_LISTEN": "127.0.0.1:0"}, {}).tls.certificates == ()
+
+
+def test_wildcards_are_wanted_where_they_can_be_had() -> None:
+    """DNS-01 needs somebody who sets records."""
+    for name, text in (("DNS_COMMAND", "/usr/bin/hook,set"), ("RFC2136_SERVER", "192.0.2.1")):
+        environ = {"ZEXIO_CERTS_NAMES": "*.a.example", f"ZEXIO_CERTS_{name}": text}
+        assert load(None, environ, {}).certs.names == ("*.a.example",)
 
 
 def test_a_mesh_may_speak_tls_only() -> None:

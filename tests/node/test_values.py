@@ -9,13 +9,20 @@ import pytest
 
 from node.values import (
     Address,
+    CertificateName,
+    Contact,
     Count,
     Entries,
+    Few,
+    HostName,
     Leeway,
+    NameServer,
     Network,
     Origin,
+    Place,
     Seconds,
     Secret,
+    SecureUrl,
     Suffix,
     Text,
     Url,
@@ -178,3 +185,61 @@ def test_urls_of_keys_that_are_refused(url: str) -> None:
 def test_urls_of_keys_that_are_used(url: str) -> None:
     """Encrypted, or never leaving the machine."""
     check_keys_url(url)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (CertificateName, "Shop.Example.com.", "shop.example.com"),
+        (CertificateName, "*.bücher.example", "*.xn--bcher-kva.example"),
+        (HostName, "Edge.Zexio.App.", "edge.zexio.app"),
+        (Place, "2001:0db8::0001", "2001:db8::1"),
+        (Place, "192.0.2.0/24", "192.0.2.0/24"),
+        (Place, "2001:0db8::/32", "2001:db8::/32"),
+        (NameServer, "192.0.2.53", "192.0.2.53:53"),
+        (NameServer, "192.0.2.53:5353", "192.0.2.53:5353"),
+        (NameServer, "2001:db8::53", "[2001:db8::53]:53"),
+        (NameServer, "[2001:db8::53]", "[2001:db8::53]:53"),
+        (NameServer, "[2001:db8::53]:5353", "[2001:db8::53]:5353"),
+        (Contact, "ops@Example.com", "mailto:ops@example.com"),
+        (Contact, "mailto:o'neil+tls@example.com", "mailto:o'neil+tls@example.com"),
+    ],
+)
+def test_names_addresses_and_contacts_have_one_spelling(kind: type[str], text: str, value: str) -> None:
+    """Whoever compares them need not know others."""
+    assert kind(text) == value
+    assert kind(kind(text)) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts"),
+    [
+        (CertificateName, ("", "*", "localhost", "a_b.example", "192.0.2.1", "*.com", "a.*.example", "a..b")),
+        (HostName, ("", "192.0.2.1", "[::1]", "*.example.com", "a:1", "a b")),
+        (Place, ("", "host", "192.0.2.1:53", "192.0.2.1/24", "[::1]", "/")),
+        (NameServer, ("", "ns.example.com", "192.0.2.53:0", "192.0.2.53:65536", "192.0.2.53:x", "[::1", "::1]:53")),
+        (
+            Contact,
+            ("", "ops", "ops@", "@example.com", "ops@localhost", "a@b.c?x=y", "a@b.c,d@e.f", "mailto:", "a b@c.d"),
+        ),
+    ],
+)
+def test_what_is_none_is_refused(kind: type[str], texts: tuple[str, ...]) -> None:
+    """With a ValueError, whatever is wrong."""
+    assert [text for text in texts if is_taken(text, kind)] == []
+
+
+def test_bounds_of_the_kinds_of_certificates() -> None:
+    """As their descriptions say."""
+    assert convert("256", Few, from_text=True) == 256
+    for kind, text in ((Few, "0"), (Few, "257"), (SecureUrl, "http://a"), (SecureUrl, "https://")):
+        assert not is_taken(text, kind)
+
+
+def is_taken(text: str, kind: object) -> bool:
+    """Whether a setting of this kind may be written so."""
+    try:
+        convert(text, kind, from_text=True)
+    except ValueError:
+        return False
+    return True

@@ -13,27 +13,27 @@ from state.observed import RouteFact
 
 _TEXT: Final = "text/plain"
 _TAG: Final[Mapping[str, str]] = {"ETag": "The revision of what is in the answer, quoted."}
-_IF_MATCH: Final[Mapping[str, str]] = {"If-Match": "Only if this is still the ETag, or `*`: only if the route exists."}
-_IF_NONE_MATCH: Final[Mapping[str, str]] = {
+IF_MATCH: Final[Mapping[str, str]] = {"If-Match": "Only if this is still the ETag, or `*`: only if it exists."}
+IF_NONE_MATCH: Final[Mapping[str, str]] = {
     "If-None-Match": "Only if the ETag is none of these; `*`: only if it is new."
 }
 _UNCHANGED: Final[Mapping[str, str]] = {"If-None-Match": "Answer 304 if this is still the ETag."}
 
-_INVALID: Final = Answer(description="Something in the request is wrong; `fields` says what.", model=schema.Error)
+INVALID: Final = Answer(description="Something in the request is wrong; `fields` says what.", model=schema.Error)
 _UNKNOWN_CALLER: Final = Answer(description="The signature is missing or wrong. Without a body.")
 _FOREIGN_PAGE: Final = Answer(description="A page of another origin asked, and the node is open.", model=schema.Error)
 _FOREIGN_NAME: Final = Answer(description="The node is open and not known by this Host.", model=schema.Error)
 _ABSENT: Final = Answer(description="There is no such route.", model=schema.Error)
-_STALE: Final = Answer(description="The condition of the request does not hold.", model=schema.Error)
+STALE: Final = Answer(description="The condition of the request does not hold.", model=schema.Error)
 _NOT_MODIFIED: Final = Answer(description="The client has the newest one.", headers=_TAG)
 _NOT_MEASURED: Final = Answer(description="The machine has not been measured yet.", model=schema.Error)
-_TOO_MANY: Final = Answer(description="Too many streams are open.", model=schema.Error)
-_CONFLICT: Final = Answer(description="It contradicts something that exists.", model=schema.Error)
-_TOO_LARGE: Final = Answer(description="The body is too large.", model=schema.Error)
-_NOT_JSON: Final = Answer(description="The body is of another type than application/json.", model=schema.Error)
-_NOT_SAVED: Final = Answer(description="The change could not be saved.", model=schema.Error)
+TOO_MANY: Final = Answer(description="Too many streams are open.", model=schema.Error)
+CONFLICT: Final = Answer(description="It contradicts something that exists.", model=schema.Error)
+TOO_LARGE: Final = Answer(description="The body is too large.", model=schema.Error)
+NOT_JSON: Final = Answer(description="The body is of another type than application/json.", model=schema.Error)
+NOT_SAVED: Final = Answer(description="The change could not be saved.", model=schema.Error)
 
-_PROTECTED: Final[Mapping[int, Answer]] = {401: _UNKNOWN_CALLER, 403: _FOREIGN_PAGE, 421: _FOREIGN_NAME}
+PROTECTED: Final[Mapping[int, Answer]] = {401: _UNKNOWN_CALLER, 403: _FOREIGN_PAGE, 421: _FOREIGN_NAME}
 
 HEALTH: Final = Operation(
     id="health", summary="Whether the node answers", answers={200: Answer(description="`OK`", media=_TEXT)}
@@ -46,13 +46,13 @@ STATS: Final = Operation(
 STATS_STREAM: Final = Operation(
     id="stream_stats",
     summary="The load of the machine, every two seconds",
-    answers={200: Answer(description="Events whose data is a Stats object.", media=EVENT_STREAM), 503: _TOO_MANY},
+    answers={200: Answer(description="Events whose data is a Stats object.", media=EVENT_STREAM), 503: TOO_MANY},
 )
 LOGS: Final = Operation(
     id="logs",
     summary="The newest lines of the node's log",
     query=schema.LogsQuery,
-    answers={200: Answer(description="Oldest first.", model=schema.LogLines), 400: _INVALID},
+    answers={200: Answer(description="Oldest first.", model=schema.LogLines), 400: INVALID},
 )
 LOGS_STREAM: Final = Operation(
     id="stream_logs",
@@ -62,8 +62,8 @@ LOGS_STREAM: Final = Operation(
     headers={"Last-Event-ID": "Go on after the event with this id."},
     answers={
         200: Answer(description="Events whose data is a LogLine object.", media=EVENT_STREAM),
-        400: _INVALID,
-        503: _TOO_MANY,
+        400: INVALID,
+        503: TOO_MANY,
     },
 )
 ACCESS_STREAM: Final = Operation(
@@ -75,15 +75,15 @@ ACCESS_STREAM: Final = Operation(
         200: Answer(
             description="Events whose data is an object with the fields of the access log.", media=EVENT_STREAM
         ),
-        400: _INVALID,
-        **_PROTECTED,
-        503: _TOO_MANY,
+        400: INVALID,
+        **PROTECTED,
+        503: TOO_MANY,
     },
 )
 SYNC: Final = Operation(
     id="sync",
     summary="What a control plane wants to know of its worker",
-    answers={200: Answer(description="It is online.", model=schema.Sync), **_PROTECTED, 503: _NOT_MEASURED},
+    answers={200: Answer(description="It is online.", model=schema.Sync), **PROTECTED, 503: _NOT_MEASURED},
 )
 METRICS: Final = Operation(
     id="metrics",
@@ -104,8 +104,8 @@ LIST_ROUTES: Final = Operation(
     answers={
         200: Answer(description="One page.", model=model_of(schema.RoutePage), headers=_TAG),
         304: _NOT_MODIFIED,
-        400: _INVALID,
-        **_PROTECTED,
+        400: INVALID,
+        **PROTECTED,
     },
 )
 GET_ROUTE: Final = Operation(
@@ -116,8 +116,8 @@ GET_ROUTE: Final = Operation(
     answers={
         200: Answer(description="The route.", model=schema.Route, headers=_TAG),
         304: _NOT_MODIFIED,
-        400: _INVALID,
-        **_PROTECTED,
+        400: INVALID,
+        **PROTECTED,
         404: _ABSENT,
     },
 )
@@ -127,30 +127,30 @@ PUT_ROUTE: Final = Operation(
     description="The answer comes when the change is on disk. Repeating it changes nothing, not even the ETag.",
     query=schema.RouteQuery,
     body=schema.RouteBody,
-    headers={**_IF_MATCH, **_IF_NONE_MATCH},
+    headers={**IF_MATCH, **IF_NONE_MATCH},
     answers={
         200: Answer(description="It replaced the route.", model=schema.Route, headers=_TAG),
         201: Answer(
             description="It is new.", model=schema.Route, headers={**_TAG, "Location": "The path of the new route."}
         ),
-        400: _INVALID,
-        **_PROTECTED,
-        409: _CONFLICT,
-        412: _STALE,
-        413: _TOO_LARGE,
-        415: _NOT_JSON,
-        503: _NOT_SAVED,
+        400: INVALID,
+        **PROTECTED,
+        409: CONFLICT,
+        412: STALE,
+        413: TOO_LARGE,
+        415: NOT_JSON,
+        503: NOT_SAVED,
     },
 )
 _STEERED: Final[Mapping[int, Answer]] = {
     200: Answer(description="The route, as it is from now on.", model=schema.Route, headers=_TAG),
-    400: _INVALID,
-    **_PROTECTED,
+    400: INVALID,
+    **PROTECTED,
     404: _ABSENT,
-    412: _STALE,
-    413: _TOO_LARGE,
-    415: _NOT_JSON,
-    503: _NOT_SAVED,
+    412: STALE,
+    413: TOO_LARGE,
+    415: NOT_JSON,
+    503: NOT_SAVED,
 }
 _WITHOUT_BODY: Final[Mapping[int, Answer]] = {
     status: answer for status, answer in _STEERED.items() if status not in {413, 415}
@@ -161,7 +161,7 @@ PAUSE_ROUTE: Final = Operation(
     description="One that is held for longer than `hold_s` gets 503. The body may be left out.",
     query=schema.RouteQuery,
     body=model_of(schema.Pause),
-    headers=_IF_MATCH,
+    headers=IF_MATCH,
     answers=_STEERED,
 )
 STOP_ROUTE: Final = Operation(
@@ -170,14 +170,14 @@ STOP_ROUTE: Final = Operation(
     description="Requests under way are finished. The body may be left out.",
     query=schema.RouteQuery,
     body=model_of(schema.Stop),
-    headers=_IF_MATCH,
+    headers=IF_MATCH,
     answers=_STEERED,
 )
 RESUME_ROUTE: Final = Operation(
     id="resume_route",
     summary="Serve again after a pause or a stop",
     query=schema.RouteQuery,
-    headers=_IF_MATCH,
+    headers=IF_MATCH,
     answers=_WITHOUT_BODY,
 )
 DRAIN_TARGET: Final = Operation(
@@ -186,7 +186,7 @@ DRAIN_TARGET: Final = Operation(
     description="A PUT of the route does not end it. The answer comes when the target is empty, or after `wait_s`.",
     query=schema.RouteQuery,
     body=model_of(schema.Drain),
-    headers=_IF_MATCH,
+    headers=IF_MATCH,
     answers={
         202: Answer(description="It is draining.", model=model_of(schema.DrainedRoute), headers=_TAG),
         **{status: answer for status, answer in _STEERED.items() if status != 200},
@@ -200,8 +200,8 @@ GET_DRAIN: Final = Operation(
     query=schema.DrainQuery,
     answers={
         200: Answer(description="As it is now.", model=model_of(schema.TargetDrain)),
-        400: _INVALID,
-        **_PROTECTED,
+        400: INVALID,
+        **PROTECTED,
         404: _ABSENT,
     },
 )
@@ -210,7 +210,7 @@ UNDRAIN_TARGET: Final = Operation(
     summary="Give a target new requests again",
     query=schema.RouteQuery,
     body=model_of(schema.Undrain),
-    headers=_IF_MATCH,
+    headers=IF_MATCH,
     answers=_STEERED,
 )
 SPLIT_ROUTE: Final = Operation(
@@ -219,14 +219,14 @@ SPLIT_ROUTE: Final = Operation(
     description="A PUT of the route does not end it.",
     query=schema.RouteQuery,
     body=model_of(Split),
-    headers=_IF_MATCH,
+    headers=IF_MATCH,
     answers=_STEERED,
 )
 UNSPLIT_ROUTE: Final = Operation(
     id="unsplit_route",
     summary="Send all requests to the route's own targets",
     query=schema.RouteQuery,
-    headers=_IF_MATCH,
+    headers=IF_MATCH,
     answers=_WITHOUT_BODY,
 )
 ROUTE_STATS: Final = Operation(
@@ -235,8 +235,8 @@ ROUTE_STATS: Final = Operation(
     query=schema.RouteQuery,
     answers={
         200: Answer(description="All workers together.", model=model_of(RouteFact)),
-        400: _INVALID,
-        **_PROTECTED,
+        400: INVALID,
+        **PROTECTED,
         404: _ABSENT,
     },
 )
@@ -249,13 +249,13 @@ INSPECT_ROUTE: Final = Operation(
     body=model_of(schema.Inspection),
     answers={
         200: Answer(description="Events whose data is a News object.", media=EVENT_STREAM),
-        400: _INVALID,
-        **_PROTECTED,
+        400: INVALID,
+        **PROTECTED,
         404: _ABSENT,
-        409: _CONFLICT,
-        413: _TOO_LARGE,
-        415: _NOT_JSON,
-        503: _TOO_MANY,
+        409: CONFLICT,
+        413: TOO_LARGE,
+        415: NOT_JSON,
+        503: TOO_MANY,
     },
 )
 END_INSPECTION: Final = Operation(
@@ -264,8 +264,8 @@ END_INSPECTION: Final = Operation(
     query=schema.RouteQuery,
     answers={
         204: Answer(description="No worker sends requests through inspectors any more."),
-        400: _INVALID,
-        **_PROTECTED,
+        400: INVALID,
+        **PROTECTED,
         404: Answer(description="The route is not being inspected.", model=schema.Error),
     },
 )
@@ -273,13 +273,13 @@ DELETE_ROUTE: Final = Operation(
     id="delete_route",
     summary="Remove a route",
     query=schema.RouteQuery,
-    headers=_IF_MATCH,
+    headers=IF_MATCH,
     answers={
         204: Answer(description="It is gone."),
-        400: _INVALID,
-        **_PROTECTED,
+        400: INVALID,
+        **PROTECTED,
         404: _ABSENT,
-        412: _STALE,
-        503: _NOT_SAVED,
+        412: STALE,
+        503: NOT_SAVED,
     },
 )

@@ -16,11 +16,12 @@ from admin_api.errors import invalid
 from admin_api.passwords import Passwords
 from admin_api.plane import one_route, schema
 from admin_api.plane.listing import RouteIndex, Selection, decode_cursor, encode_cursor
+from admin_api.plane.putting import put
 from admin_api.preconditions import etag, expectation
-from state.change import Absent, Present, PutRoute, RemoveRoute
-from state.model import Desired, Route, RouteKey
+from state.change import PutRoute, RemoveRoute
+from state.model import Route, RouteKey
 from state.ports import Changes, Views
-from state.refusal import Problem, Refused
+from state.refusal import Problem
 
 
 class Routes:
@@ -52,7 +53,8 @@ class Routes:
         body = await read_json(request, schema.RouteBody)
         fields = body.model_dump(exclude={"revision", "traffic"})
         key = _key(request, fields)
-        desired, is_new = await self._put(request, await self._wanted(key, fields))
+        change = PutRoute(route=await self._wanted(key, fields))
+        desired, is_new = await put(self._changes, request, change, lambda: self._views.desired.value.routes.get(key))
         route = desired.routes[key]
         headers = {"ETag": etag(route.revision)}
         if is_new:
@@ -76,21 +78,6 @@ class Routes:
             known = current.basic_auth.users if current and current.basic_auth else {}
             auth = {**auth, "users": await self._passwords.hashed(auth["users"], known)}
         return msgspec.convert({**fields, "basic_auth": auth, "host": key.host, "path_prefix": key.path_prefix}, Route)
-
-    async def _put(self, request: web.Request, wanted: Route) -> tuple[Desired, bool]:
-        change = PutRoute(route=wanted)
-        while True:
-            current = self._views.desired.value.routes.get(wanted.key)
-            asked = expectation(request.headers, current.revision if current else None)
-            seen = Present() if current else Absent()
-            try:
-                after = await self._changes.submit(change, actor=request[PRINCIPAL].actor, expect=asked or seen)
-            except Refused as refused:
-                # The client set no condition: somebody else came or went first, and only the status depends on it.
-                if asked or refused.kind != "precondition":
-                    raise
-            else:
-                return after, current is None
 
 
 def _key(request: web.Request, fields: Mapping[str, Any]) -> RouteKey:

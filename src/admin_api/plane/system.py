@@ -18,10 +18,12 @@ from admin_api.errors import ApiError
 from admin_api.openapi import DOCUMENT
 from admin_api.plane import schema
 from admin_api.plane.inspection import Inspections
+from admin_api.plane.records import Home
 from admin_api.sse import Event, Streams
 from state.cell import Cell
 from state.journal import Journal, LogEntry
 from state.observed import Observed
+from state.ports import CertificateDesk
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -40,11 +42,22 @@ class Sights(msgspec.Struct, frozen=True):
     """What the node sees of its work: figures in the Prometheus text format, and exchanges of a host as they end.
 
     Each exchange is one JSON object; without a host they are all of them. `inspections` let others look into requests.
+    `desk` has the certificates, None where nobody keeps any. `home` says where visitors reach the node, by the settings
+    of the moment.
     """
 
     metrics: Callable[[], bytes] = bytes
     exchanges: Callable[[str | None], AsyncGenerator[bytes]] = nobody_comes
     inspections: Inspections | None = None
+    desk: CertificateDesk | None = None
+    home: Callable[[], Home] = Home
+
+
+def desk_of(sights: Sights) -> CertificateDesk:
+    """Whoever has the certificates; raises ApiError 503 when nobody does."""
+    if sights.desk is None:
+        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "This node keeps no certificates.")
+    return sights.desk
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

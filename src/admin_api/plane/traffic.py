@@ -98,8 +98,12 @@ class Traffic:
 
     async def stats(self, request: web.Request) -> web.Response:
         """What the workers saw of the route."""
-        route = one_route.find(self._views.desired.value, one_route.key_of(request))
-        fact = self._views.observed.value.routes.get(str(route.key), RouteFact())
+        key = one_route.key_of(request)
+        domain = self._views.desired.value.domains.get(key.host)
+        # A domain that serves a host has the routes of that, and figures of its own.
+        host = key.host if domain is None or domain.serves is None else domain.serves
+        one_route.find(self._views.desired.value, RouteKey(host, key.path_prefix))
+        fact = self._views.observed.value.routes.get(str(key), RouteFact())
         return one_route.to_json(HTTPStatus.OK, fact)
 
     async def _steer(self, request: web.Request, key: RouteKey, change: Change) -> Route:

@@ -63,6 +63,11 @@ class AdminClient:
             raise CommandError(f"--admin: {base!r} is not an address such as http://127.0.0.1:8081", 2)
         self._secret = secret
 
+    @property
+    def host(self) -> str:
+        """The name or address of the machine that answers."""
+        return str(self._base.hostname)
+
     def call(
         self,
         method: str,

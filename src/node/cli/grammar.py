@@ -77,6 +77,11 @@ def add_host(action: Parser) -> None:
     )
 
 
+def add_name(action: Parser) -> None:
+    """The argument that names a domain."""
+    action.add_argument("name", type=unicode_text, metavar="NAME", help="shop.example.com, or *.shop.example.com")
+
+
 def add_client_options(command: Parser) -> None:
     """The options of every command that talks to the admin API."""
     admin = os.environ.get("ZEXIO_ADMIN") or DEFAULT_ADMIN

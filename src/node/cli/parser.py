@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from node.cli.certificate_grammar import add_certificates
+from node.cli.domain_grammar import add_domains
 from node.cli.grammar import Parser, add_client_options, add_host, claim, duration, port, unicode_text
 from node.cli.route_grammar import add_routes
 
@@ -114,6 +116,8 @@ _COMMANDS: Final[tuple[Callable[[Commands], None], ...]] = (
     _add_up,
     _add_status,
     add_routes,
+    add_domains,
+    add_certificates,
     _add_logs,
     _add_inspect,
     _add_tokens,

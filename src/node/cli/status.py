@@ -56,6 +56,7 @@ def _ask(client: AdminClient) -> dict[str, Any]:
             }
             for index, ready in metrics.get("zexio_worker_ready", {}).items()
         ],
+        "certificates": {name: int(number) for name, number in metrics.get("zexio_certificates", {}).items()},
         "targets": {"known": count("zexio_targets"), "down": count("zexio_targets_down")},
         "requests": {status: int(number) for status, number in metrics.get("zexio_requests_total", {}).items()},
         "in_flight": count("zexio_requests_in_flight"),
@@ -69,12 +70,14 @@ def _lines(found: dict[str, Any], admin: str) -> list[str]:
     ready = sum(worker["ready"] for worker in workers)
     behind = sum(worker["ready"] and worker["revision"] < found["revision"] for worker in workers)
     restarts = sum(worker["restarts"] for worker in workers)
+    certificates = ", ".join(f"{number} {name}" for name, number in found["certificates"].items() if number)
     by_status = ", ".join(f"{status} {number}" for status, number in requests.items())
     return [
         f"zexio {found['version']}{' compiled' if found['compiled'] else ''} at {admin}",
         f"routes    {found['routes']} (revision {found['revision']})",
         f"workers   {ready} of {len(workers)} serving, {restarts} restarts" + (f", {behind} behind" if behind else ""),
         f"targets   {targets['known']} known, {targets['down']} down",
+        f"certs     {certificates or 'none'}",
         f"requests  {sum(requests.values())}" + (f" ({by_status})" if by_status else ""),
         f"visitors  {found['connections']} connections, {found['in_flight']} requests in flight",
         f"cpu       {stats['cpu_usage']} %",

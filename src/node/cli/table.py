@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
+from typing import Final
+
+_NARROWEST: Final = 8
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -12,6 +17,27 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
+
+
+def fitted(heads: Sequence[str], rows: Iterable[Sequence[object]], flexible: Sequence[int], room: int | None) -> str:
+    """The same within `room` columns, as far as shortening the `flexible` ones, the first of them first, can do that.
+
+    None is any width.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    for column in flexible:
+        widths = [max(len(row[each]) for row in (heads, *cells)) for each in range(len(heads))]
+        excess = 0 if room is None else sum(widths) + 2 * (len(heads) - 1) - room
+        if excess > 0:
+            width = max(widths[column] - excess, len(heads[column]), _NARROWEST)
+            for row in cells:
+                row[column] = _shortened(row[column], width)
+    return table(heads, cells)
+
+
+def terminal_width() -> int | None:
+    """How much fits on a line of the terminal, None when it is none: programs want all of it."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def size(number: float) -> str:
@@ -25,3 +51,7 @@ def size(number: float) -> str:
 
 def _cell(value: object) -> str:
     return "-" if value in {None, ""} else str(value)
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -6,7 +6,7 @@ from admin_api.app import STREAMS
 from admin_api.switchboard import SWITCHBOARD
 from tests.admin_api.served import Served
 
-# contracts/plane.md, rows 1 to 3, 6, 7 and 23, and design.md, "Routes, natively".
+# contracts/plane.md, rows 1 to 3, 6, 7, 12, 13 and 23; the rest is our own.
 CONTRACT = {
     ("GET", "/health"): "public",
     ("GET", "/stats"): "public",
@@ -32,6 +32,24 @@ CONTRACT = {
     ("GET", "/routes/{host}/stats"): "protected",
     ("POST", "/routes/{host}/inspection"): "protected",
     ("DELETE", "/routes/{host}/inspection"): "protected",
+    ("GET", "/domains"): "protected",
+    ("GET", "/domains/{name}"): "protected",
+    ("PUT", "/domains/{name}"): "protected",
+    ("DELETE", "/domains/{name}"): "protected",
+    ("GET", "/domains/{name}/check"): "protected",
+    ("GET", "/domains/{name}/events"): "protected",
+    ("GET", "/certificates"): "protected",
+    ("POST", "/certificates"): "protected",
+    ("GET", "/certificates/root"): "protected",
+    ("GET", "/certificates/{name}"): "protected",
+    ("GET", "/certificates/{name}/pem"): "protected",
+    ("POST", "/certificates/{name}/pem"): "protected",
+    ("DELETE", "/certificates/{name}"): "protected",
+    ("GET", "/certificates/{name}/events"): "protected",
+    ("POST", "/certificates/{name}/renew"): "protected",
+    ("POST", "/certificates/{name}/revoke"): "protected",
+    ("POST", "/projects/{id}/domains"): "protected",
+    ("DELETE", "/projects/{id}/domains"): "protected",
 }
 
 

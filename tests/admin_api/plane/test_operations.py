@@ -31,9 +31,10 @@ def test_errors_have_the_one_form(endpoints: tuple[Endpoint, ...]) -> None:
 
 
 def test_what_takes_input_can_refuse_it(endpoints: tuple[Endpoint, ...]) -> None:
-    """A body or a query may be wrong."""
+    """A body, a query or a name in the path may be wrong."""
     for endpoint in endpoints:
-        takes_input = endpoint.operation.query is not None or endpoint.operation.body is not None
+        given = (endpoint.operation.query, endpoint.operation.body)
+        takes_input = given != (None, None) or "{" in endpoint.path
         assert (400 in endpoint.operation.answers) is takes_input
 
 

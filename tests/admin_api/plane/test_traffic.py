@@ -181,3 +181,14 @@ async def test_figures_are_what_was_reported(served: Served) -> None:
     cell.set(cell.value.with_routes({"shop.example.com/": fact}))
     status, found = await ask(served, "GET /stats")
     assert (status, found["requests"], found["statuses"], found["latency_s"]["p50"]) == (200, 3, {"2xx": 3}, 0.01)
+
+
+async def test_a_domain_has_figures_of_its_own(served: Served) -> None:
+    """Though its routes are those of the host that it serves."""
+    await served.put("demo.zexio.app")
+    async with served.client.put("/domains/shop.example.com", json={"serves": "demo.zexio.app"}):
+        pass
+    cell = served.store.observed
+    cell.set(cell.value.with_routes({"shop.example.com/": RouteFact(requests=3), "demo.zexio.app/": RouteFact()}))
+    status, found = await ask(served, "GET /stats")
+    assert (status, found["requests"]) == (200, 3)

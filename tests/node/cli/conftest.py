@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from admin_api.plane.records import Home
 from admin_api.plane.system import Sights
 from node.admin import admin_settings, bind, serve
 from node.cli.main import main
@@ -23,6 +24,7 @@ from node.values import Address
 from state.cell import Cell
 from state.secrets import Secrets
 from state.store import Store
+from tests.admin_api.desk import Desk
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -40,6 +42,7 @@ class Api(msgspec.Struct, frozen=True):
     data: Path
     store: Store
     observer: Observer
+    desk: Desk
 
 
 Zexio = Callable[..., Awaitable[Result]]
@@ -52,16 +55,23 @@ def environ() -> dict[str, str]:
 
 
 @pytest.fixture
-async def api(tmp_path: Path, environ: dict[str, str]) -> AsyncIterator[Api]:
+def home() -> Home:
+    """What the API says of the node to whoever adds a domain."""
+    return Home()
+
+
+@pytest.fixture
+async def api(tmp_path: Path, environ: dict[str, str], home: Home) -> AsyncIterator[Api]:
     """An admin API of a node without a mesh."""
     settings = load(None, environ, {"--data": str(tmp_path)})
     secrets = Secrets.load_or_create(tmp_path / "node.key")
     bound = bind("admin.listen", Address("127.0.0.1:0"))
     async with await Store.open(f"sqlite:///{tmp_path / 'zexio.db'}", secrets) as store:
         observer = Observer(store, MeshKeys(settings, Cell(Edge())))
-        sights = Sights(Metrics(store, observer.tally).render, observer.watchers.follow)
+        desk = Desk()
+        sights = Sights(Metrics(store, observer.tally).render, observer.watchers.follow, desk=desk, home=lambda: home)
         runner = await serve(store, admin_settings(settings), bound, sights)
-        yield Api(f"http://127.0.0.1:{bound.getsockname()[1]}", tmp_path, store, observer)
+        yield Api(f"http://127.0.0.1:{bound.getsockname()[1]}", tmp_path, store, observer, desk)
         await runner.cleanup()
 
 

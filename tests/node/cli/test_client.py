@@ -128,3 +128,9 @@ async def test_a_stream_that_is_refused_says_why() -> None:
     async with answering('{"error": "Too many streams are open."}', status=503) as url:
         with pytest.raises(CommandError, match="GET /x: 503: Too many streams"):
             await asyncio.to_thread(lambda: list(AdminClient(url).events("/x")))
+
+
+def test_the_machine_that_answers_is_known() -> None:
+    """By its name or address, without brackets."""
+    assert AdminClient("http://edge.example:8081").host == "edge.example"
+    assert AdminClient("[::1]:8081").host == "::1"

@@ -13,7 +13,7 @@ from node.host import measure
 from node.version import version
 from state.change import Actor, PutRoute
 from state.model import Route, Target
-from state.observed import TargetFact
+from state.observed import CertificateFact, TargetFact
 from tests.node.cli.conftest import Api, Zexio, answering
 
 
@@ -48,6 +48,7 @@ async def test_a_person_sees_how_the_node_is(zexio: Zexio, running: Api) -> None
     assert result.code == 0
     assert lines[0] == f"zexio {version()}{' compiled' if is_compiled() else ''} at {running.url}"
     assert "routes    0 (revision 0)" in lines
+    assert "certs     none" in lines
     assert "workers   1 of 1 serving, 0 restarts" in lines
     assert "requests  7 (2xx 6, 4xx 1)" in lines
     assert "visitors  2 connections, 1 requests in flight" in lines
@@ -66,6 +67,13 @@ async def test_a_target_that_is_down_is_told(zexio: Zexio, running: Api) -> None
     facts = [TargetFact(address="http://127.0.0.1:1"), TargetFact(address="http://127.0.0.1:2", healthy=False)]
     running.store.observed.set(running.store.observed.value.with_targets(facts))
     assert "targets   2 known, 1 down" in (await zexio("status", "--admin", running.url)).out.splitlines()
+
+
+async def test_certificates_are_counted(zexio: Zexio, running: Api) -> None:
+    """By how they do."""
+    facts = [CertificateFact(name=name, status="active") for name in "ab"] + [CertificateFact(name="c")]
+    running.store.observed.set(running.store.observed.value.with_certificates(facts))
+    assert "certs     1 pending, 2 active" in (await zexio("status", "--admin", running.url)).out.splitlines()
 
 
 @pytest.mark.parametrize("text", ["<p>", "{}", "[]", '{"cpu_usage": 1}'])
