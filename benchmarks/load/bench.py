@@ -46,6 +46,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     aborts: int = 300
     messages_s: float = 2.0
     churn_s: float = 60.0
+    domains: int = 1_000
     kills: int = 3
     attack_s: float = 6.0
     attack_rounds: int = 2
@@ -66,6 +67,7 @@ QUICK = Plan(
     aborts=60,
     messages_s=1.0,
     churn_s=4.0,
+    domains=50,
     kills=1,
     attack_s=5.0,
     attack_rounds=1,
@@ -153,13 +155,13 @@ class Bench:
             yield peer
 
     @contextmanager
-    def node(self, shape: Shape, cores: tuple[int, ...] = ()) -> Iterator[Node]:
+    def node(self, shape: Shape, cores: tuple[int, ...] = (), front: Front | None = None) -> Iterator[Node]:
         """A zexio that serves the sites and the tenant route, on the proxy core unless others are named."""
         admin_port = free_port()
         folder = self.folder(shape.name)
         if shape.seeded:
             zexio.copy_seed(shape.seeded, folder)
-        program = zexio.program(shape, self.front(), admin_port)
+        program = zexio.program(shape, front or self.front(), admin_port)
         with running(program, folder, cores or (self.proxy_core,)) as peer:
             admin = Admin(admin_port)
             zexio.await_health(peer, admin)

@@ -1,7 +1,7 @@
 """Visitors who forgive nothing: requests at a fixed rate; each without a good answer is counted, with the reason.
 
 Latency runs from the moment a request was due. A visitor leaves after so many requests and comes back on a new
-connection, since a fault may show only there.
+connection, since a fault may show only there. SIGTERM ends it sooner: what is due by then is sent and waited for.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import signal
 import sys
 import time
 from collections import Counter, deque
@@ -122,6 +123,8 @@ class Crowd:
         self.latencies: list[float] = []
         self.reasons: Counter[str] = Counter()
         self.sent = 0
+        self.wanted = int(order.rate * order.seconds)
+        self.began = 0.0
         self.is_over = False
         # Made when all is sent: before that, there is nothing to wait for.
         self.settled: asyncio.Event | None = None
@@ -132,9 +135,10 @@ class Crowd:
             await self._connect()
         gc.collect()
         gc.disable()
-        busy, began = time.process_time(), time.perf_counter()
-        await self._send(began)
-        sent_for = time.perf_counter() - began
+        busy, self.began = time.process_time(), time.perf_counter()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.leave)
+        await self._send()
+        sent_for = time.perf_counter() - self.began
         await self._await_answers()
         busy = time.process_time() - busy
         self.is_over = True
@@ -176,18 +180,24 @@ class Crowd:
             await asyncio.sleep(0.1)
             self.replace()
 
-    async def _send(self, began: float) -> None:
-        gap, number, wanted = 1.0 / self.order.rate, 0, int(self.order.rate * self.order.seconds)
-        last = began + self.order.seconds + self.order.patience_s
-        while number < wanted and time.perf_counter() < last:
+    def leave(self) -> None:
+        """Send nothing that is not due yet."""
+        self.wanted = min(self.wanted, int((time.perf_counter() - self.began) * self.order.rate))
+
+    async def _send(self) -> None:
+        gap, number = 1.0 / self.order.rate, 0
+        while number < self.wanted and time.perf_counter() < self._last():
             now = time.perf_counter()
-            while number < wanted and self.free and (due := began + number * gap) <= now:
+            while number < self.wanted and self.free and (due := self.began + number * gap) <= now:
                 self.sent += 1
                 self.free.popleft().ask(self.requests[number % len(self.requests)], due)
                 number += 1
             await asyncio.sleep(TICK_S)
-        if number < wanted:
-            self.sent += wanted - number
+        if number < self.wanted:
+            self.sent += self.wanted - number
+
+    def _last(self) -> float:
+        return self.began + self.wanted / self.order.rate + self.order.patience_s
 
     async def _await_answers(self) -> None:
         if self._missing():

@@ -14,11 +14,13 @@ _SLOWER = (
     ("caddy", 3.5, "What every proxy pays to the kernel is a fifth of Caddy's figure by itself."),
     ("aiohttp", 10.0, "nginx itself needs more than a tenth of what this aiohttp proxy needs."),
 )
+_SHARED = "Here the control process shares one core with the workers, which wait for it; so does pebble with the load."
 _VERDICTS = {
     "changes-under-load": "Fifty changes a second under load",
     "target-killed": "A target killed under load",
     "pause": "A pause while the target restarts",
     "attackers": "Slow and greedy visitors",
+    "certificates": "Many domains added at once",
     "soak": "Mixed traffic for minutes",
 }
 
@@ -26,7 +28,7 @@ _VERDICTS = {
 def judge(rows: Iterable[Row]) -> list[Goal]:
     """Every goal with what this run measured."""
     table = Table(rows)
-    parts = (_path, _tails, _secured, _http2, _tables, _workers, _memory, _bodies, _verdicts)
+    parts = (_path, _tails, _secured, _http2, _tables, _workers, _memory, _bodies, _certificates, _verdicts)
     return [goal for part in parts for goal in part(table)]
 
 
@@ -171,6 +173,34 @@ def _bodies(table: Table) -> list[Goal]:
             Goal(name=name + "growth of memory", unit=" MiB", limit=4.0, measured=growth),
         ]
     return goals
+
+
+def _certificates(table: Table) -> list[Goal]:
+    """What others pay while many domains get their certificates."""
+    asked = table.value("certificates", "at once", "admin_p99_ms")
+    added = table.value("certificates", "at once", "p99_added_ms")
+    orders = table.value("certificates", "few orders allowed", "orders")
+    return [
+        Goal(
+            name="Many domains at once: CPU per request of the workers against peace",
+            unit="x",
+            limit=1.05,
+            measured=table.ratio("certificates", "at once"),
+        ),
+        Goal(
+            name="Many domains at once: orders for each",
+            unit="",
+            limit=1.0,
+            measured=_share(table.find("certificates", "at once"), "orders", "domains"),
+        ),
+        Goal(name="Many domains at once: a GET on the admin API, p99", unit=" ms", limit=50.0, measured=asked),
+        Goal(name="Many domains at once: p99 added to the load", unit=" ms", limit=5.0, measured=added, note=_SHARED),
+        Goal(name="Orders that reach an authority with 5 allowed", unit="", limit=5.0, measured=orders),
+    ]
+
+
+def _share(row: Row | None, some: str, of: str) -> float | None:
+    return row.values[some] / row.values[of] if row else None
 
 
 def _verdicts(table: Table) -> list[Goal]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +44,15 @@ def cpu(processes: Iterable[psutil.Process]) -> Cpu:
             times = process.cpu_times()
             total += Cpu(times.user + times.children_user, times.system + times.children_system)
     return total
+
+
+def exact_cpu_s(processes: Iterable[psutil.Process]) -> float:
+    """The CPU time of the processes so far in seconds, to the nanosecond: for what is too little for ticks of 10 ms.
+
+    Children are not in it.
+    """
+    # How Linux makes the clock of a process from its id (CPUCLOCK_SCHED); what clock_getcpuclockid(3) gives.
+    return sum(time.clock_gettime((~process.pid << 3) | 2) for process in processes)
 
 
 class Spent:

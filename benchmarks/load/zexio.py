@@ -23,13 +23,17 @@ TENANT_SITE = "tenant.bench.test"
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """How a node is started; `seeded` is a data folder to copy, `mesh` are settings of that section."""
+    """How a node is started; `seeded` is a data folder to copy, `mesh` are settings of that section.
+
+    `environ` are other settings, as environment variables.
+    """
 
     name: str = "zexio"
     workers: int = 1
     access_log: bool = False
     seeded: Path | None = None
     mesh: dict[str, int] = {}
+    environ: dict[str, str] = {}
 
 
 def is_installed() -> bool:
@@ -54,7 +58,12 @@ def program(shape: Shape, front: Front, admin_port: int) -> Program:
         port=front.port,
         tls_port=front.tls_port,
         argv=(str(_script()), "up", "--data", "data", "--config", "zexio.toml", *flags),
-        env={"ZEXIO_LOG_ACCESS": "json" if shape.access_log else "off", "MESH_JWT_SECRET": SECRET, "HOME": "."},
+        env={
+            "ZEXIO_LOG_ACCESS": "json" if shape.access_log else "off",
+            "MESH_JWT_SECRET": SECRET,
+            "HOME": ".",
+            **shape.environ,
+        },
         files={"zexio.toml": "\n".join(lines)},
     )
 
@@ -72,11 +81,19 @@ def token(user: int) -> str:
     return jwt.encode(claims, SECRET, algorithm="HS256")
 
 
+class Domain(msgspec.Struct, frozen=True):
+    """What is looked at of a domain."""
+
+    status: str
+    reason: str | None = None
+
+
 class Admin:
     """A keep-alive connection to the admin API of a node."""
 
     def __init__(self, port: int) -> None:
         """Connects on first use."""
+        self.port = port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def put_route(self, host: str, *target_ports: int, scheme: str = "http", **fields: object) -> None:
@@ -96,6 +113,18 @@ class Admin:
         """Let a route's requests go on; raises OSError when it is refused."""
         self._change("POST", f"/routes/{host}/resume", {})
 
+    def put_domain(self, name: str, host: str) -> None:
+        """Let a domain serve the routes of a host; raises OSError when it is refused."""
+        self._change("PUT", f"/domains/{name}", {"serves": host})
+
+    def domain(self, name: str) -> Domain:
+        """How a domain does; raises OSError when it is not known."""
+        return msgspec.json.decode(self._answer("GET", f"/domains/{name}"), type=Domain)
+
+    def route(self, host: str) -> bytes:
+        """What GET /routes/{host} answers; raises OSError when it is refused."""
+        return self._answer("GET", f"/routes/{host}")
+
     def is_healthy(self) -> bool:
         """Whether GET /health answers OK."""
         with suppress(OSError, http.client.HTTPException):
@@ -107,9 +136,13 @@ class Admin:
         self._connection.close()
 
     def _change(self, method: str, path: str, body: dict[str, object] | None = None) -> None:
-        status, answer = self._ask(method, path, None if body is None else msgspec.json.encode(body))
+        self._answer(method, path, None if body is None else msgspec.json.encode(body))
+
+    def _answer(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        status, answer = self._ask(method, path, body)
         if not 200 <= status < 300:
             raise OSError(f"{method} {path} answered {status}: {answer[:500]!r}")
+        return answer
 
     def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         try:
