@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import time
 
@@ -409,5 +410,41 @@ async def test_a_host_that_is_known_is_looked_at_for_a_challenge_all_the_same() 
         assert core.find(host, b"/") is not None
         with pytest.raises(Challenged):
             core.find(host, b"/.well-known/acme-challenge/token")
+    finally:
+        await core.close()
+
+
+class Expired:
+    """Something whose time is up, until it moves."""
+
+    def __init__(self, told: list[Expired]) -> None:
+        self.deadline = 0.0
+        self.looked_at = 0
+        self._told = told
+
+    def expired(self) -> None:
+        """Note it."""
+        self._told.append(self)
+
+
+async def test_those_whose_time_is_up_together_end_a_few_at_a_time() -> None:
+    """Whoever else comes is served in between, and one that has moved meanwhile is left alone."""
+    core = Core(Snapshot(revision=1))
+    try:
+        told: list[Expired] = []
+        waiting = [Expired(told) for _ in range(100)]
+        for each in waiting:
+            each.deadline = core.now
+            core.deadlines.watch(each)
+        await until(lambda: told)
+        turns = [len(told)]
+        moved = core._expiring[-1]
+        moved.deadline = core.now + 60.0
+        while len(told) < 99:
+            await asyncio.sleep(0)
+            turns.append(len(told))
+        assert max(after - before for before, after in itertools.pairwise(turns)) <= 16
+        assert {id(each) for each in waiting} - {id(each) for each in told} == {id(moved)}
+        assert moved.looked_at
     finally:
         await core.close()
