@@ -7,9 +7,10 @@ from datetime import datetime
 from types import MappingProxyType
 
 from certs.record import Record
-from certs.wanted import Wanted, all_wanted, covers, touched_names, wanted, wildcard_of
+from certs.wanted import Wanted, all_wanted, covers, touched_names, wanted
 from certs.workshop import Workshop
 from state.cell import Cell
+from state.hosts import wildcard_of
 from state.index import members
 from state.model import Desired
 

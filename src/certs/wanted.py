@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from certs.settings import CertsSettings
+from state.hosts import is_within, wildcard_of
 from state.index import members
 from state.kinds import Kind
 from state.model import Desired
@@ -61,8 +62,7 @@ def touched_names(desired: Desired, revision: int) -> frozenset[str] | None:
 
 def is_internal(name: str, suffixes: Iterable[str]) -> bool:
     """Whether a name is one of the suffixes or below one, so that no authority can know it."""
-    bare = name.removeprefix("*.")
-    return any(bare == suffix or bare.endswith(f".{suffix}") for suffix in suffixes)
+    return is_within(name, suffixes)
 
 
 def is_named(name: str, desired: Desired) -> bool:
@@ -79,11 +79,6 @@ def leaf_name(name: str, desired: Desired) -> str:
     wildcard = wildcard_of(name)
     is_wild = not is_host(name, desired) and is_host(wildcard, desired) and wildcard.count(".") > 1
     return wildcard if is_wild else name
-
-
-def wildcard_of(name: str) -> str:
-    """The one wildcard that covers a name: `*` stands for one label, the first (RFC 9525 section 6.3)."""
-    return f"*.{name.partition('.')[2]}"
 
 
 def covers(names: Collection[str], name: str) -> bool:

@@ -16,6 +16,7 @@ from node.coverage import Coverage, Turn, certificate_of, newly_proved
 from state import model
 from state import policies as state_policies
 from state.holdings import Holdings
+from state.hosts import is_within
 from state.kinds import Kind
 from state.text_rules import status_range
 
@@ -159,7 +160,7 @@ def default_access(host: str, edge: Edge) -> mesh.Access:
 
 def _overlaps(host: str, suffix: str) -> bool:
     covers = host.startswith("*.") and f".{suffix}".endswith(host[1:])
-    return covers or host == suffix or host.endswith(f".{suffix}")
+    return covers or is_within(host, (suffix,))
 
 
 def _rules(edge: Edge) -> tuple[tuple[str, ...], bool, bool, bool]:
@@ -211,7 +212,7 @@ class _Compiler:
     def _is_owned(self, domain: model.Domain) -> bool:
         """Whether that was proved, or nobody asks: inside, and without a certificate, it is the operator's affair."""
         is_asked = self._edge.asks_ownership and domain.certificate == "auto" and domain.ownership != ""
-        if not is_asked or _is_below(domain.name.removeprefix("*."), self._edge.internal_suffixes):
+        if not is_asked or is_within(domain.name, self._edge.internal_suffixes):
             return True
         return self._proved.get(domain.name) == domain.ownership
 
@@ -239,10 +240,6 @@ def _is_deep(host: str, https: mesh.Https) -> bool:
 def _own(hsts: policies.Hsts | None) -> policies.Hsts | None:
     """For the name alone: what else is below a customer's name, and which lists it is on, is not for us to say."""
     return None if hsts is None else msgspec.structs.replace(hsts, include_subdomains=False, preload=False)
-
-
-def _is_below(name: str, suffixes: Iterable[str]) -> bool:
-    return any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
 
 
 def _closer(one: mesh.Access, other: mesh.Access) -> mesh.Access:

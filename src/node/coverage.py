@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from mesh.routes import Certificate
 from state.holdings import Bundle, Holdings
+from state.hosts import wildcard_of
 from state.index import members
 from state.model import Desired
 
@@ -68,11 +69,6 @@ class Turn:
 
     def _is_turned(self, host: str) -> bool:
         return self._now.covers(host) != self._before.covers(host)
-
-
-def wildcard_of(name: str) -> str:
-    """The one wildcard that covers a name (RFC 9525 section 6.3); that of a wildcard is itself."""
-    return f"*.{name.partition('.')[2]}"
 
 
 def certificate_of(bundle: Bundle) -> Certificate:

@@ -10,8 +10,8 @@ import msgspec
 
 from mesh.routes import Certificate
 from node import certificates
-from node.coverage import wildcard_of
 from node.settings import CannotStart, Settings
+from state.hosts import wildcard_of
 
 MAX_PAGE_BYTES: Final = 256 * 1024
 

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from rpds import HashTrieMap
 
+from state.hosts import wildcard_of
 from state.index import Index, reindexed
 
 TOUCHED_LIMIT: Final = 4096
@@ -50,7 +51,7 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True):
 
     def covers(self, name: str) -> bool:
         """Whether some bundle is for `name`, or for all names beside it (RFC 9525 section 6.3)."""
-        return name in self.covered or f"*.{name.partition('.')[2]}" in self.covered
+        return name in self.covered or wildcard_of(name) in self.covered
 
     def touched_since(self, revision: int) -> frozenset[str] | None:
         """The names whose bundles or proofs changed after `revision`; None, for all, when that is too long ago."""

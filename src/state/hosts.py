@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import idna
@@ -64,6 +65,20 @@ def fold_host(text: str) -> str:
     name = text.lower() if text.isascii() else _to_a_labels(text)
     _check_name(name)
     return name
+
+
+def is_within(name: str, suffixes: Iterable[str]) -> bool:
+    """Whether a folded name, or what a wildcard stands before, is one of `suffixes` or below one."""
+    bare = name.removeprefix("*.")
+    return any(bare == suffix or bare.endswith(f".{suffix}") for suffix in suffixes)
+
+
+def wildcard_of(name: str) -> str:
+    """The one wildcard whose certificate covers a folded name; that of a wildcard is itself.
+
+    `*` stands for one label, the first (RFC 9525 section 6.3).
+    """
+    return f"*.{name.partition('.')[2]}"
 
 
 def is_address(host: str) -> bool:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from certs.settings import CertsSettings
-from certs.wanted import Wanted, all_wanted, covers, is_internal, is_named, touched_names, wanted, wildcard_of
+from certs.wanted import Wanted, all_wanted, covers, is_internal, is_named, touched_names, wanted
+from state.hosts import wildcard_of
 from state.kinds import Kind
 from state.model import CertificateWish, Desired, Domain, Route, Target
 

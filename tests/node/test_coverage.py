@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mesh.routes import Certificate
-from node.coverage import Coverage, Turn, certificate_of, wildcard_of
+from node.coverage import Coverage, Turn, certificate_of
 from state.holdings import TOUCHED_LIMIT, Bundle, Holdings
+from state.hosts import wildcard_of
 from state.kinds import Kind
 from state.model import Desired, Domain
 from tests.state.samples import NOON

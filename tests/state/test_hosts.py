@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.hosts import fold_domain, fold_host, fold_route_host, is_address
+from state.hosts import fold_domain, fold_host, fold_route_host, is_address, is_within
 
 
 @pytest.mark.parametrize(
@@ -151,3 +151,20 @@ def test_what_no_certificate_can_be_for_is_no_domain(text: str, reason: str) -> 
     """Said before an order is spent."""
     with pytest.raises(ValueError, match=reason):
         fold_domain(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_inside"),
+    [
+        ("zexio.internal", True),
+        ("db.acme.zexio.internal", True),
+        ("*.acme.zexio.internal", True),
+        ("*.zexio.internal", True),
+        ("notzexio.internal", False),
+        ("internal", False),
+        ("shop.localhost", True),
+    ],
+)
+def test_what_is_within_a_suffix(name: str, is_inside: bool) -> None:
+    """The suffix itself, what is below it, and wildcards there."""
+    assert is_within(name, ("zexio.internal", "localhost")) is is_inside

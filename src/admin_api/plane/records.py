@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from state.hosts import is_within
 from state.model import Domain
 
 RecordType: TypeAlias = Literal["CNAME", "ALIAS", "A", "AAAA", "TXT"]
@@ -36,20 +37,13 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 
     def has(self, name: str) -> bool:
         """Whether a domain is internal."""
-        bare = name.removeprefix("*.")
-        return any(is_at_or_below(bare, suffix) for suffix in self.internal_suffixes)
+        return is_within(name, self.internal_suffixes)
 
     def owns(self, name: str) -> bool:
         """Whether a domain is one of the node's own names, which is no customer's to have, or covers one."""
         bare = name.removeprefix("*.")
         own = [*self.internal_suffixes, self.project_suffix, *([self.public_name] if self.public_name else [])]
-        is_ours = any(is_at_or_below(bare, suffix) for suffix in own)
-        return is_ours or (bare != name and any(is_at_or_below(suffix, bare) for suffix in own))
-
-
-def is_at_or_below(name: str, suffix: str) -> bool:
-    """Whether a name is the suffix or ends in it."""
-    return name == suffix or name.endswith(f".{suffix}")
+        return is_within(name, own) or (bare != name and any(is_within(suffix, (bare,)) for suffix in own))
 
 
 class DnsRecord(msgspec.Struct, frozen=True, kw_only=True):
