@@ -43,6 +43,8 @@ _MOST_ADDRESSES: Final = 8
 _NO_HTTP2: Final = "The target does not speak HTTP/2."
 _NO_ROOM: Final = "The target takes no request on a new connection."
 _MOST_SESSIONS: Final = 8
+# A connection takes some 150 microseconds to begin.
+_AT_ONCE: Final = 8
 
 
 class Dialer:
@@ -53,17 +55,36 @@ class Dialer:
         self._core = core
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Those who came after others in one turn of the loop.
+        self._waiting: list[tuple[TargetState[TargetSide], Dialling, Route, float]] = []
+        self._is_starting = False
         # Connections for many requests that are being made: who comes meanwhile waits for the same one.
         self._sessions: dict[TargetState[TargetSide], asyncio.Task[H2Upstream]] = {}
 
     def dial(self, target: TargetState[TargetSide], exchange: Dialling, route: Route, timeout_s: float) -> None:
-        """Connect to `target` as `route` wishes, and tell `exchange` how it went."""
-        task = self._loop.create_task(self._dial(target, exchange, route, timeout_s), name=f"dial {target.address}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Connect to `target` as `route` wishes, and tell `exchange` how it went.
+
+        Of many who come at once a few begin in each turn of the loop, so that others are served in between.
+        """
+        self._waiting.append((target, exchange, route, timeout_s))
+        if not self._is_starting:
+            self._start_some()
+
+    def _start_some(self) -> None:
+        starting = self._waiting[:_AT_ONCE]
+        del self._waiting[:_AT_ONCE]
+        self._is_starting = bool(starting)
+        for target, exchange, route, timeout_s in starting:
+            task = self._loop.create_task(self._dial(target, exchange, route, timeout_s), name=f"dial {target.address}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if starting:
+            # Also when nobody waits: whoever comes in this turn is not the first.
+            self._loop.call_soon(self._start_some)
 
     async def close(self) -> None:
         """Give up every attempt."""
+        self._waiting.clear()
         tasks = (*self._tasks, *self._sessions.values())
         for task in tasks:
             task.cancel()

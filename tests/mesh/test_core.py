@@ -436,8 +436,7 @@ async def test_those_whose_time_is_up_together_end_a_few_at_a_time() -> None:
         for each in waiting:
             each.deadline = core.now
             core.deadlines.watch(each)
-        while not told:
-            # Turn by turn: `until` would sleep over the rest.
+        while not told:  # noqa: ASYNC110 - turn by turn, for `until` would sleep over the rest
             await asyncio.sleep(0)
         turns = [len(told)]
         moved = core._expiring[-1]

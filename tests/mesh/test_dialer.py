@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from mesh.core import Core
+from mesh.dialer import Dialer
 from mesh.policies import ProxyProtocol, Target, TargetTls, Timeouts
 from mesh.proxy_protocol import Header, read_header
 from mesh.routes import Delta, MeshSettings, Route, Snapshot
@@ -22,6 +24,9 @@ from tests.support.h2_peer import H2Peer, H2Target, saying
 from tests.support.mesh_node import HOST, MeshUnderTest, start_mesh
 from tests.support.origin import Origin
 from tests.support.stage import Records, Stage, answering, free_port, head_of, idle, in_flight, request, until, watched
+
+if TYPE_CHECKING:
+    from mesh.exchange import Exchange
 
 GET = request(b"GET / HTTP/1.1")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -563,3 +568,34 @@ async def test_an_inspector_that_dies_with_a_request(method: bytes, status: int)
         assert (await ask(mesh.port, request(method + b" / HTTP/1.1", b"Content-Length: 0"))).status == status
         assert inspector.entered == 1
         assert [target.failures for target in mesh.core.targets(9)] == [0]
+
+
+class Seeker:
+    """Somebody who needs a connection, and is told how it went."""
+
+    is_settled = True
+
+
+async def test_of_many_who_come_at_once_a_few_begin_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowd that needs connections does not keep those waiting who have one."""
+    route = _route("http://127.0.0.1:9")
+    core = Core(Snapshot(revision=1, routes=(route,)))
+    begun: list[object] = []
+
+    async def dial(_self: Dialer, target: object, seeker: object, *_rest: object) -> None:
+        begun.append(seeker)
+
+    monkeypatch.setattr(Dialer, "_dial", dial)
+    live = core.find(HOST.encode(), b"/")
+    assert live is not None
+    seekers = [cast("Exchange", Seeker()) for _ in range(50)]
+    for seeker in seekers:
+        core.dial(live.targets[0], seeker, route, 1.0)
+    turns = []
+    while len(begun) < len(seekers):
+        await asyncio.sleep(0)
+        turns.append(len(begun))
+    assert begun == seekers
+    assert turns[0] <= 1
+    assert max(after - before for before, after in itertools.pairwise(turns)) <= 8
+    await core.close()
