@@ -46,7 +46,7 @@ inspector: ## Make .venv-inspect: mitmproxy, for the tests of `zexio inspect`
 
 test: ready inspector ## Run every test; ARGS="-k name" picks some
 	@sh .ci/debian-packages tests/debian-packages.txt
-	$(WITH_CODE) $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	$(WITH_CODE) $(BIN)/python -m pytest -q -n 3 --dist worksteal $(ARGS)
 
 fast: ready ## Run the tests of the pure modules
 	$(WITH_CODE) $(BIN)/python -m pytest -q --pure $(ARGS)

@@ -23,7 +23,7 @@ SECRET = HeaderEdits(request={"Authorization": "Bearer s3cret"})
         (RemoveRoute(host="a.example"), "removed route a.example/"),
         (PutOrganization(id="org_a", name="Acme"), "changed organization org_a: name"),
         (put_domain("x.example", token="s3cret"), "created domain x.example"),
-        (put_domain("w.example", token="s3cret", https="off"), "changed domain w.example: https, ownership"),
+        (put_domain("w.example", token="s3cret", https="off"), "changed domain w.example: https"),
         (RemoveDomain(name="w.example"), "removed domain w.example"),
     ],
 )
